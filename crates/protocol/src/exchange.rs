@@ -1,0 +1,178 @@
+//! One exchange, from either end (section 5): a report is sealed or opened, and what comes out can make or check the one
+//! ACCEPT that belongs to it, and go on into a command session.
+
+use crate::key::KAiotf;
+use crate::seal::{Direction, SealKeys, Tag};
+use crate::session::Session;
+use crate::suite::Suite;
+use crate::wire::{ACCEPT_HEADER, P2_OCTETS_MAX};
+use crate::wire::{
+    AcceptStatus, AcceptView, Item, PLAINTEXT_OCTETS_MAX, ReportId, ReportView, TagLen, WireError,
+};
+
+/// Why a message could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// It is not a message of the expected kind.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// It does not verify under this key.
+    #[error("the tag does not verify")]
+    TagMismatch,
+}
+
+impl OpenError {
+    /// The stable name of the error.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Wire(error) => error.name(),
+            Self::TagMismatch => "tag_mismatch",
+        }
+    }
+}
+
+/// An exchange whose report was sealed (device) or verified (network): keys and TAG1.
+#[derive(Debug)]
+pub struct Exchange {
+    keys: SealKeys,
+    tag1: Tag,
+}
+
+/// A verified report's plaintext P, at most 91 octets, held so that it can outlive the PDU.
+#[derive(Clone, Copy, Debug)]
+pub struct Plaintext {
+    octets: [u8; PLAINTEXT_OCTETS_MAX],
+    len: usize,
+}
+
+impl Plaintext {
+    /// The octets of P.
+    pub fn octets(&self) -> &[u8] {
+        self.octets.get(..self.len).unwrap_or_default()
+    }
+
+    /// The meaning of P.
+    ///
+    /// # Errors
+    /// Never for a verified report, whose P has 1 to 91 octets; the type of [`Item::parse`] is kept.
+    pub fn item(&self) -> Result<Item<'_>, WireError> {
+        Item::parse(self.octets())
+    }
+}
+
+impl Exchange {
+    /// Device: builds a REPORT into `out` and returns its length.
+    ///
+    /// # Errors
+    /// [`WireError::BadField`] or [`WireError::BufferTooSmall`]; `out` then holds nothing of use.
+    pub fn seal_report(
+        suite: Suite,
+        k_aiotf: &KAiotf,
+        id: &ReportId,
+        item: &Item<'_>,
+        len: TagLen,
+        out: &mut [u8],
+    ) -> Result<(Self, usize), WireError> {
+        let needed = 1 + id.buffer_len() + item.buffer_len() + len.octets();
+        let found = out.len();
+        let small = WireError::BufferTooSmall { needed, found };
+        let out = out.get_mut(..needed).ok_or(small)?;
+        let at = id.emit(out)?;
+        let (_, rest) = out.split_at_mut_checked(at).ok_or(small)?;
+        let at = item.emit(rest)?;
+        let (text, tag_out) = rest.split_at_mut_checked(at).ok_or(small)?;
+
+        let keys = SealKeys::new(suite, k_aiotf);
+        let tag1 = keys.seal(Direction::Report, [&[id.header()], &[]], text, len);
+        tag_out.copy_from_slice(tag1.as_slice());
+        Ok((Self { keys, tag1 }, needed))
+    }
+
+    /// Network: opens a REPORT under the key of one candidate.
+    ///
+    /// # Errors
+    /// [`OpenError::TagMismatch`] when it is not this candidate's, or its length does not fit the candidate's tag length.
+    pub fn open_report(
+        suite: Suite,
+        k_aiotf: &KAiotf,
+        report: &ReportView<'_>,
+        len: TagLen,
+    ) -> Result<(Self, Plaintext), OpenError> {
+        let (ciphertext, tag1) = report.sealed(len).ok_or(OpenError::TagMismatch)?;
+        let mut plain = Plaintext {
+            octets: [0; PLAINTEXT_OCTETS_MAX],
+            len: ciphertext.len(),
+        };
+        let text = plain
+            .octets
+            .get_mut(..ciphertext.len())
+            .ok_or(OpenError::TagMismatch)?;
+        text.copy_from_slice(ciphertext);
+
+        let keys = SealKeys::new(suite, k_aiotf);
+        keys.open(
+            Direction::Report,
+            [&[report.id().header()], &[]],
+            text,
+            &tag1,
+        )
+        .map_err(|_| OpenError::TagMismatch)?;
+        Ok((Self { keys, tag1 }, plain))
+    }
+
+    /// TAG1: with device and epoch, the key of the acceptance record.
+    pub const fn tag1(&self) -> &Tag {
+        &self.tag1
+    }
+
+    /// Network: builds the ACCEPT with plaintext `p2` into `out` and returns its length. Deterministic.
+    ///
+    /// # Errors
+    /// [`WireError::BadField`] when `p2` has more than 32 octets, [`WireError::BufferTooSmall`].
+    pub fn seal_accept(&self, p2: &[u8], out: &mut [u8]) -> Result<usize, WireError> {
+        if p2.len() > P2_OCTETS_MAX {
+            return Err(WireError::BadField {
+                field: "P2",
+                rule: "at most 32 octets",
+            });
+        }
+        let len = self.tag1.len();
+        let needed = 1 + p2.len() + len.octets();
+        let found = out.len();
+        let small = WireError::BufferTooSmall { needed, found };
+        let out = out.get_mut(..needed).ok_or(small)?;
+        let (head, rest) = out.split_first_mut().ok_or(small)?;
+        let (text, tag_out) = rest.split_at_mut_checked(p2.len()).ok_or(small)?;
+
+        *head = ACCEPT_HEADER;
+        text.copy_from_slice(p2);
+        let aad: [&[u8]; 2] = [&[ACCEPT_HEADER], self.tag1.as_slice()];
+        let tag2 = self.keys.seal(Direction::Accept, aad, text, len);
+        tag_out.copy_from_slice(tag2.as_slice());
+        Ok(needed)
+    }
+
+    /// Device: checks an ACCEPT against this exchange.
+    ///
+    /// # Errors
+    /// [`OpenError`]; to the device it is then as if the ACCEPT never came.
+    pub fn open_accept(&self, octets: &[u8]) -> Result<AcceptStatus, OpenError> {
+        let view = AcceptView::parse(octets, self.tag1.len())?;
+        let mut text = [0; P2_OCTETS_MAX];
+        let text = text
+            .get_mut(..view.ciphertext.len())
+            .ok_or(OpenError::TagMismatch)?;
+        text.copy_from_slice(view.ciphertext);
+        let aad: [&[u8]; 2] = [&[ACCEPT_HEADER], self.tag1.as_slice()];
+        self.keys
+            .open(Direction::Accept, aad, text, &view.tag)
+            .map_err(|_| OpenError::TagMismatch)?;
+        Ok(AcceptStatus::parse(text))
+    }
+
+    /// The command session that follows an ACCEPT with status 01, under the same keys and tag length.
+    pub fn into_session(self) -> Session {
+        let len = self.tag1.len();
+        Session::from_keys(self.keys, len)
+    }
+}
