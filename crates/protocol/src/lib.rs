@@ -14,6 +14,7 @@
 //! | [`key`] | key types: not `Copy`, not `Clone`, never printed, wiped on drop |
 //! | [`schedule`] | what goes into each PRF evaluation under the root key (sections 5, 6, 8) |
 //! | [`seal`] | synthetic-IV sealing and opening (section 2) |
+//! | [`profile`] | device types and forms |
 //! | [`area`] | PLMN, NID, SNID, AreaID, serving network name (section 3) |
 //! | [`chain`] | the beacon chain, device side and network side (section 4) |
 //! | [`wire`] | headers, views of PDUs and their meanings (sections 5, 6, 8) |
@@ -28,6 +29,7 @@ pub mod area;
 pub mod chain;
 pub mod exchange;
 pub mod key;
+pub mod profile;
 pub mod schedule;
 pub mod seal;
 pub mod session;
@@ -38,5 +40,6 @@ pub use area::{AreaId, Snid};
 pub use chain::RandN;
 pub use exchange::{Exchange, OpenError};
 pub use key::{KAiotf, RootKey};
+pub use profile::{DeviceForm, DeviceType};
 pub use suite::Suite;
 pub use wire::{Cause, Form, Item, TagLen, WireError};

@@ -1,0 +1,244 @@
+//! What an AIOTF asks of an ADM. The AIOTF crate depends on this one and not on the ADM's, so that no code path gives it K.
+//!
+//! In one process the calls are plain calls on the ADM; between processes the same trait goes over the SBI.
+
+use ambit_protocol::{AreaId, Form, KAiotf, RandN, WireError};
+
+/// An ADM as an AIOTF sees it.
+pub trait AdmClient {
+    /// The RAND_n to broadcast now, and the one before it while it is still accepted.
+    ///
+    /// # Errors
+    /// [`AdmError`]; nothing may be broadcast then.
+    fn beacons(&mut self, now_ms: i64) -> Result<Beacons, AdmError>;
+
+    /// Identifies, verifies and records a batch of reports. `verdicts[i]` belongs to `reports[i]`; it is cleared first.
+    ///
+    /// When this returns, the acceptance record of every [`Verdict::Accept`] is on disk: the ACCEPT may leave.
+    fn authenticate(&mut self, now_ms: i64, reports: &[DoaReport<'_>], verdicts: &mut Vec<Verdict>);
+
+    /// Housekeeping: events that rate limiting held back, budgets. To be called about once a second.
+    fn tick(&mut self, now_ms: i64);
+}
+
+/// The beacons in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beacons {
+    /// RAND_n of the current epoch.
+    pub current: RandN,
+    /// When the next epoch begins, Unix time in ms.
+    pub current_until_ms: i64,
+    /// RAND_n of the previous epoch and until when reports under it are accepted, while that lasts.
+    pub previous: Option<(RandN, i64)>,
+}
+
+/// A report as it came through a reader.
+#[derive(Clone, Copy, Debug)]
+pub struct DoaReport<'a> {
+    /// The NAS PDU.
+    pub nas: &'a [u8],
+    /// RAND_n of the window it came back in.
+    pub rand_n: RandN,
+    /// AreaID of the reader it came through.
+    pub area_id: AreaId,
+    /// The gNB.
+    pub gnb_id: u32,
+    /// The reader within that gNB.
+    pub reader_index: u16,
+}
+
+/// What the ADM makes of a report.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Verified and recorded: send this ACCEPT.
+    Accept {
+        /// The ACCEPT.
+        nas: AcceptPdu,
+        /// [`Outcome::AcceptedNew`], [`Outcome::AcceptedRepeat`] or [`Outcome::AcceptedDuplicate`].
+        outcome: Outcome,
+        /// With status 01: the key of the exchange, for the command session.
+        session: Option<KAiotf>,
+    },
+    /// Nothing is sent. The only refusal there is.
+    Silence(Outcome),
+}
+
+impl Verdict {
+    /// The outcome, accepted or not.
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Accept { outcome, .. } | Self::Silence(outcome) => *outcome,
+        }
+    }
+}
+
+/// An ACCEPT PDU held inline: at most 1 + 32 + 16 octets.
+#[derive(Clone, Copy)]
+pub struct AcceptPdu {
+    octets: [u8; Self::OCTETS_MAX],
+    len: u8,
+}
+
+impl AcceptPdu {
+    /// The longest ACCEPT.
+    pub const OCTETS_MAX: usize = 49;
+
+    /// Lets `seal` write the PDU and return its length.
+    ///
+    /// # Errors
+    /// What `seal` returns.
+    pub fn build(
+        seal: impl FnOnce(&mut [u8]) -> Result<usize, WireError>,
+    ) -> Result<Self, WireError> {
+        let mut octets = [0; Self::OCTETS_MAX];
+        let len = seal(&mut octets)?;
+        let len = u8::try_from(len).unwrap_or(u8::MAX);
+        Ok(Self { octets, len })
+    }
+
+    /// The PDU.
+    pub fn as_slice(&self) -> &[u8] {
+        self.octets.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for AcceptPdu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.as_slice()
+            .iter()
+            .try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+/// What became of a report. One name serves the metric, the event and the log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// A new record: one event, one charge.
+    AcceptedNew,
+    /// A new record of an item that was accepted before: evidence, no event, no charge.
+    AcceptedRepeat,
+    /// The identical report was accepted before: the same ACCEPT.
+    AcceptedDuplicate,
+    /// Not a well-formed REPORT.
+    Malformed,
+    /// RAND_n of the window is neither the current nor, within grace, the previous one.
+    StaleEpoch,
+    /// No device in scope verifies it. Raises the event *impersonation attempt*.
+    NoMatch,
+    /// More than one device verifies it: refused, alarm.
+    AmbiguousMatch,
+    /// The device is disabled.
+    DeviceDisabled,
+    /// The policy bars this form, type or network.
+    PolicyRefused,
+    /// A counter that was used before, with a new tag: two devices may share one key.
+    CloneSuspicion,
+    /// Too many failed verifications on this T-ID in this epoch (tag length 4).
+    TIdLocked,
+    /// The population search has no budget left for this reader or network.
+    SearchBudgetExhausted,
+    /// The record could not be made durable: nothing was accepted.
+    StoreFailed,
+    /// The reader serves no area that this network knows.
+    AreaUnknown,
+}
+
+impl Outcome {
+    /// All outcomes, in the order of their declaration.
+    pub const ALL: [Self; 14] = [
+        Self::AcceptedNew,
+        Self::AcceptedRepeat,
+        Self::AcceptedDuplicate,
+        Self::Malformed,
+        Self::StaleEpoch,
+        Self::NoMatch,
+        Self::AmbiguousMatch,
+        Self::DeviceDisabled,
+        Self::PolicyRefused,
+        Self::CloneSuspicion,
+        Self::TIdLocked,
+        Self::SearchBudgetExhausted,
+        Self::StoreFailed,
+        Self::AreaUnknown,
+    ];
+
+    /// The stable name: metric label, event kind, log field.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AcceptedNew => "accepted_new",
+            Self::AcceptedRepeat => "accepted_repeat",
+            Self::AcceptedDuplicate => "accepted_duplicate",
+            Self::Malformed => "malformed",
+            Self::StaleEpoch => "stale_epoch",
+            Self::NoMatch => "impersonation_attempt",
+            Self::AmbiguousMatch => "ambiguous_match",
+            Self::DeviceDisabled => "device_disabled",
+            Self::PolicyRefused => "policy_refused",
+            Self::CloneSuspicion => "clone_suspicion",
+            Self::TIdLocked => "t_id_locked",
+            Self::SearchBudgetExhausted => "search_budget_exhausted",
+            Self::StoreFailed => "store_failed",
+            Self::AreaUnknown => "area_unknown",
+        }
+    }
+}
+
+/// A tally of outcomes by report form, for metrics. `None` is for reports that have no form (malformed).
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    counts: [[u64; 6]; Outcome::ALL.len()],
+}
+
+impl Tally {
+    /// Counts one report.
+    pub fn count(&mut self, outcome: Outcome, form: Option<Form>) {
+        let column = form.map_or(5, |form| usize::from(form.number()));
+        if let Some(cell) = self
+            .counts
+            .get_mut(outcome as usize)
+            .and_then(|row| row.get_mut(column))
+        {
+            *cell += 1;
+        }
+    }
+
+    /// All cells: outcome, form, count.
+    pub fn iter(&self) -> impl Iterator<Item = (Outcome, Option<Form>, u64)> + '_ {
+        Outcome::ALL
+            .iter()
+            .zip(&self.counts)
+            .flat_map(|(outcome, row)| {
+                let forms = Form::ALL.iter().copied().map(Some).chain([None]);
+                forms.zip(row).map(|(form, count)| (*outcome, form, *count))
+            })
+    }
+
+    /// The count of one outcome over all forms.
+    pub fn of(&self, outcome: Outcome) -> u64 {
+        self.iter()
+            .filter(|(found, ..)| *found == outcome)
+            .map(|(.., count)| count)
+            .sum()
+    }
+}
+
+/// Why the ADM cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmError {
+    /// The store failed.
+    #[error("store: {0}")]
+    Store(String),
+    /// No RAND_n can be issued.
+    #[error("beacon chain: {0}")]
+    Chain(String),
+}
+
+impl AdmError {
+    /// The stable name of the error.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Store(_) => "store_failed",
+            Self::Chain(_) => "chain_failed",
+        }
+    }
+}
