@@ -1,1 +1,266 @@
-//! placeholder
+//! The ADM: the only holder of K.
+//!
+//! It keeps device keys wrapped at rest and expanded in memory, issues the beacon chain, finds out who sent a report,
+//! verifies it, and makes the acceptance record durable before anything is answered. What happens to one report stands as
+//! a list of steps in [`mod@authenticate`].
+//!
+//! Time is an argument (Unix time in ms) and randomness is injected, so that a simulation on virtual time runs this code.
+
+pub mod authenticate;
+mod beacons;
+mod budget;
+mod events;
+mod kek;
+mod provision;
+mod registry;
+mod tables;
+
+use std::collections::HashMap;
+
+use ambit_adm_api::{AdmClient, AdmError, Beacons, DoaReport, Tally, Verdict};
+use ambit_protocol::{AreaId, Snid};
+use ambit_store::{Store, StoreError};
+
+use beacons::BeaconSource;
+use budget::SearchBudget;
+use events::EventLog;
+use registry::Registry;
+use tables::{BeaconTable, CounterIndex};
+
+pub use kek::{Kek, KekError};
+pub use provision::{GeneratedKey, ProvisionError};
+
+/// How an ADM behaves. The defaults are those of the protocol text.
+#[derive(Clone, Debug)]
+pub struct AdmConfig {
+    /// The network.
+    pub snid: Snid,
+    /// Length of an epoch in seconds.
+    pub period_s: u32,
+    /// How long the previous epoch's RAND_n is still accepted, in seconds.
+    pub grace_s: u32,
+    /// How many epochs a new chain reaches ahead.
+    pub chain_epochs: u32,
+    /// W of section 6: how far ahead of the last counter T-IDs are indexed.
+    pub counter_window: u32,
+    /// Whether the blind form is accepted (section 10).
+    pub blind_allowed: bool,
+    /// Areas each fleet may report in; a fleet that is not named may report everywhere.
+    pub fleet_areas: HashMap<String, Vec<AreaId>>,
+    /// Population search: PRF evaluations a second for the whole network, at most.
+    pub search_prf_per_s_max: u64,
+    /// The share of that which one reader may use, in percent.
+    pub search_reader_share_percent: u8,
+    /// An event of one kind and place is written at most once in so many seconds; the rest is counted into the next one.
+    pub event_interval_s: u32,
+}
+
+impl AdmConfig {
+    /// The defaults for a network.
+    pub fn new(snid: Snid) -> Self {
+        Self {
+            snid,
+            period_s: 600,
+            grace_s: 60,
+            chain_epochs: ambit_protocol::chain::CHAIN_EPOCHS_DEFAULT,
+            counter_window: 16,
+            blind_allowed: false,
+            fleet_areas: HashMap::new(),
+            search_prf_per_s_max: 4_000_000,
+            search_reader_share_percent: 50,
+            event_interval_s: 60,
+        }
+    }
+}
+
+/// Where random octets come from: keys, seeds and nonces of wrapping.
+pub type Entropy = Box<dyn FnMut(&mut [u8]) -> Result<(), OpenError> + Send>;
+
+/// Random octets from the operating system.
+pub fn system_entropy() -> Entropy {
+    Box::new(|out| getrandom::fill(out).map_err(|error| OpenError::Entropy(error.to_string())))
+}
+
+/// Why an ADM cannot start, or a change to its devices cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store failed.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
+    /// The KEK does not fit this store.
+    #[error("KEK: {0}")]
+    Kek(#[from] KekError),
+    /// A device of the store has a value that this version does not know.
+    #[error("device {device_id}: {field} has the unknown value {value}")]
+    Device {
+        /// Permanent ID, as text.
+        device_id: String,
+        /// The field.
+        field: &'static str,
+        /// What it holds.
+        value: String,
+    },
+    /// The operating system gave no random octets.
+    #[error("random source: {0}")]
+    Entropy(String),
+    /// The configuration cannot be.
+    #[error("{field}: {rule}")]
+    Config {
+        /// The field.
+        field: &'static str,
+        /// The rule it breaks.
+        rule: &'static str,
+    },
+}
+
+impl OpenError {
+    /// The stable name of the error.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Store(_) => "store_failed",
+            Self::Kek(error) => error.name(),
+            Self::Device { .. } => "device_unknown_value",
+            Self::Entropy(_) => "entropy_failed",
+            Self::Config { .. } => "config_invalid",
+        }
+    }
+}
+
+/// An ADM with its store.
+pub struct Adm {
+    config: AdmConfig,
+    store: Box<dyn Store>,
+    kek: Kek,
+    entropy: Entropy,
+    registry: Registry,
+    counters: CounterIndex,
+    beacons: BeaconSource,
+    /// Tables of the current epoch and, during grace, of the previous one.
+    tables: Vec<BeaconTable>,
+    budget: SearchBudget,
+    events: EventLog,
+    tally: Tally,
+}
+
+impl Adm {
+    /// Opens the ADM on a store: checks the KEK, loads and unwraps the keys, lays the beacon chain.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing but what a first start creates (KEK check, chain) has been written.
+    pub fn open(
+        config: AdmConfig,
+        mut store: Box<dyn Store>,
+        kek: Kek,
+        mut entropy: Entropy,
+        now_ms: i64,
+    ) -> Result<Self, OpenError> {
+        check(&config)?;
+        kek.check_or_enrol(store.as_mut(), &mut entropy)?;
+        let registry = Registry::load(store.as_mut(), &kek, &config, now_ms)?;
+        let counters = CounterIndex::build(&registry, config.counter_window);
+        let beacons = BeaconSource::open(&config, store.as_mut(), &kek, &mut entropy, now_ms)?;
+        Ok(Self {
+            budget: SearchBudget::new(&config),
+            events: EventLog::new(config.event_interval_s),
+            config,
+            store,
+            kek,
+            entropy,
+            registry,
+            counters,
+            beacons,
+            tables: Vec::new(),
+            tally: Tally::default(),
+        })
+    }
+
+    /// The store, for reading what is on record.
+    pub fn store(&mut self) -> &mut dyn Store {
+        self.store.as_mut()
+    }
+
+    /// Reports by outcome and form since the start.
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Devices known, disabled ones included.
+    pub fn device_count(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// The configuration.
+    pub const fn config(&self) -> &AdmConfig {
+        &self.config
+    }
+
+    /// The chain's beacons for `now_ms`, with the T-ID tables that belong to them.
+    fn roll(&mut self, now_ms: i64) -> Result<Beacons, AdmError> {
+        let beacons = self
+            .beacons
+            .at(
+                &self.config,
+                self.store.as_mut(),
+                &self.kek,
+                &mut self.entropy,
+                now_ms,
+            )
+            .map_err(|error| match error {
+                OpenError::Store(error) => AdmError::Store(error.to_string()),
+                other => AdmError::Chain(other.to_string()),
+            })?;
+        let in_force = [
+            Some(beacons.current),
+            beacons.previous.map(|(rand_n, _)| rand_n),
+        ];
+        self.tables
+            .retain(|table| in_force.contains(&Some(table.rand_n())));
+        for rand_n in in_force.into_iter().flatten() {
+            if !self.tables.iter().any(|table| table.rand_n() == rand_n) {
+                self.tables.push(BeaconTable::build(rand_n, &self.registry));
+            }
+        }
+        Ok(beacons)
+    }
+}
+
+impl AdmClient for Adm {
+    fn beacons(&mut self, now_ms: i64) -> Result<Beacons, AdmError> {
+        self.roll(now_ms)
+    }
+
+    fn authenticate(
+        &mut self,
+        now_ms: i64,
+        reports: &[DoaReport<'_>],
+        verdicts: &mut Vec<Verdict>,
+    ) {
+        self.authenticate_batch(now_ms, reports, verdicts);
+        self.events.flush(self.store.as_mut(), now_ms);
+    }
+
+    fn tick(&mut self, now_ms: i64) {
+        self.events.release(now_ms);
+        self.events.flush(self.store.as_mut(), now_ms);
+    }
+}
+
+fn check(config: &AdmConfig) -> Result<(), OpenError> {
+    let rule = |field, rule| Err(OpenError::Config { field, rule });
+    if config.period_s == 0 {
+        return rule("epoch_s", "must be at least 1");
+    }
+    if config.grace_s >= config.period_s {
+        return rule("grace_s", "must be shorter than epoch_s");
+    }
+    if config.chain_epochs == 0 || config.chain_epochs > 1 << 24 {
+        return rule("chain_epochs", "must be 1 to 16777216");
+    }
+    if config.counter_window == 0 || config.counter_window > 4096 {
+        return rule("counter_window", "must be 1 to 4096");
+    }
+    if !(1..=100).contains(&config.search_reader_share_percent) {
+        return rule("search_reader_share_percent", "must be 1 to 100");
+    }
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! The beacon chain in time: which epoch it is, and which RAND_n may be broadcast.
+//!
+//! The highest epoch ever issued is durable before its RAND_n leaves, and never goes back: a clock set back, or a period
+//! changed, does not make an old RAND_n current again.
+
+use ambit_adm_api::Beacons;
+use ambit_protocol::RandN;
+use ambit_protocol::chain::{BeaconChain, ELEMENT_OCTETS};
+use ambit_store::{ChainRow, Store};
+use zeroize::Zeroizing;
+
+use crate::kek::{Kek, Purpose};
+use crate::{AdmConfig, Entropy, OpenError};
+
+pub(crate) struct BeaconSource {
+    row: ChainRow,
+    chain: Box<BeaconChain>,
+    /// The newest RAND_n asked for: walking to it from a checkpoint is not free.
+    newest: Option<RandN>,
+}
+
+impl BeaconSource {
+    /// The network's newest chain, or a first one.
+    pub(crate) fn open(
+        config: &AdmConfig,
+        store: &mut dyn Store,
+        kek: &Kek,
+        entropy: &mut Entropy,
+        now_ms: i64,
+    ) -> Result<Self, OpenError> {
+        let row = match store.chain(config.snid.octets())? {
+            Some(row) if row.period_s == config.period_s => row,
+            // Epochs of another length need a chain of their own, beyond every epoch issued so far.
+            Some(row) => start_chain(config, store, kek, entropy, now_ms, Some(row.epoch_issued))?,
+            None => start_chain(config, store, kek, entropy, now_ms, None)?,
+        };
+        Self::of(config, row, kek)
+    }
+
+    /// The beacons in force at `now_ms`.
+    pub(crate) fn at(
+        &mut self,
+        config: &AdmConfig,
+        store: &mut dyn Store,
+        kek: &Kek,
+        entropy: &mut Entropy,
+        now_ms: i64,
+    ) -> Result<Beacons, OpenError> {
+        let mut epoch = self.epoch(now_ms);
+        if epoch > u64::from(self.row.last_epoch) {
+            let issued = Some(self.row.epoch_issued);
+            let row = start_chain(config, store, kek, entropy, now_ms, issued)?;
+            *self = Self::of(config, row, kek)?;
+            epoch = self.epoch(now_ms);
+        }
+        let epoch = u32::try_from(epoch).map_err(|_| EPOCHS_OVER)?;
+        if epoch > self.row.epoch_issued {
+            store.chain_set_epoch(&self.row.snid, epoch)?;
+            self.row.epoch_issued = epoch;
+        }
+        let current = match self.newest {
+            Some(rand_n) if rand_n.epoch() == epoch => rand_n,
+            _ => self.chain.rand_n(epoch).ok_or(EPOCHS_OVER)?,
+        };
+        self.newest = Some(current);
+
+        let start_ms = self.start_ms(epoch);
+        let grace_until_ms = start_ms.saturating_add(i64::from(config.grace_s) * 1000);
+        let previous = epoch
+            .checked_sub(1)
+            .filter(|_| now_ms < grace_until_ms)
+            .and_then(|before| self.chain.rand_n(before))
+            .map(|rand_n| (rand_n, grace_until_ms));
+        Ok(Beacons {
+            current,
+            current_until_ms: self.start_ms(epoch.saturating_add(1)),
+            previous,
+        })
+    }
+
+    fn of(config: &AdmConfig, row: ChainRow, kek: &Kek) -> Result<Self, OpenError> {
+        let purpose = Purpose::ChainSeed {
+            snid: &row.snid,
+            last_epoch: row.last_epoch,
+        };
+        let seed = kek.unwrap::<ELEMENT_OCTETS>(&purpose, &row.seed_wrapped)?;
+        // The element before the first belongs to no epoch; nothing earlier than what may be issued is needed.
+        let first = row.first_epoch;
+        let chain = Box::new(BeaconChain::new(config.snid, &seed, first, row.last_epoch));
+        Ok(Self {
+            row,
+            chain,
+            newest: None,
+        })
+    }
+
+    /// The epoch of a time, never below the highest one issued.
+    fn epoch(&self, now_ms: i64) -> u64 {
+        let since_ms = now_ms.saturating_sub(self.row.origin_unix_s.saturating_mul(1000));
+        let periods = u64::try_from(since_ms / 1000).unwrap_or(0) / u64::from(self.row.period_s);
+        let by_clock = u64::from(self.row.first_epoch).saturating_add(periods);
+        by_clock.max(self.row.epoch_issued.into())
+    }
+
+    fn start_ms(&self, epoch: u32) -> i64 {
+        let periods = i64::from(epoch) - i64::from(self.row.first_epoch);
+        let since_s = periods.saturating_mul(self.row.period_s.into());
+        let unix_s = self.row.origin_unix_s.saturating_add(since_s);
+        unix_s.saturating_mul(1000)
+    }
+}
+
+const EPOCHS_OVER: OpenError = OpenError::Config {
+    field: "epoch",
+    rule: "must stay below 2^32",
+};
+
+/// Lays a new chain from a fresh seed and makes it durable. Its first epoch is now's count of periods since 1970, or the
+/// one after the last epoch issued, whichever is later.
+fn start_chain(
+    config: &AdmConfig,
+    store: &mut dyn Store,
+    kek: &Kek,
+    entropy: &mut Entropy,
+    now_ms: i64,
+    issued: Option<u32>,
+) -> Result<ChainRow, OpenError> {
+    let period_s = i64::from(config.period_s);
+    let periods = (now_ms / 1000).max(0) / period_s;
+    let by_clock = u32::try_from(periods).map_err(|_| EPOCHS_OVER)?;
+    let first_epoch = match issued {
+        Some(issued) => by_clock.max(issued.checked_add(1).ok_or(EPOCHS_OVER)?),
+        None => by_clock,
+    };
+    let last_epoch = first_epoch
+        .checked_add(config.chain_epochs)
+        .ok_or(EPOCHS_OVER)?;
+
+    let mut seed = Zeroizing::new([0; ELEMENT_OCTETS]);
+    entropy(&mut *seed)?;
+    let snid = *config.snid.octets();
+    let purpose = Purpose::ChainSeed {
+        snid: &snid,
+        last_epoch,
+    };
+    let row = ChainRow {
+        snid,
+        seed_wrapped: kek.wrap(&purpose, &*seed, entropy)?,
+        first_epoch,
+        last_epoch,
+        period_s: config.period_s,
+        origin_unix_s: periods.saturating_mul(period_s),
+        epoch_issued: first_epoch,
+    };
+    store.chain_insert(&row)?;
+    Ok(row)
+}
