@@ -1,0 +1,473 @@
+//! The AIOTF without I/O.
+//!
+//! Input: [`Aiotf::handle_connected`], [`Aiotf::handle_pdu`], [`Aiotf::handle_disconnected`], [`Aiotf::handle_timeout`].
+//! Reports gather until [`Aiotf::flush`] takes them to the ADM as one batch. Output: [`Aiotf::poll_output`] until it is
+//! empty, and [`Aiotf::poll_timeout`] for when to call [`Aiotf::handle_timeout`] next.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+
+use ambit_adm_api::{AdmClient, Beacons, DoaReport, Outcome, Tally, Verdict};
+use ambit_ngap::{Cause, FromGnb, InventoryRequest, NgapError, ReaderReport, Target, ToGnb};
+use ambit_protocol::wire::{REPORT_OCTETS_MAX, ReportView};
+use ambit_protocol::{AreaId, RandN};
+
+use crate::AiotfConfig;
+use crate::gnb::{Connection, Gnb};
+
+/// A connection on N2, named by whoever runs the transport.
+pub type ConnectionId = u64;
+
+/// What the transport is to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Send one NGAP PDU.
+    Pdu(ConnectionId, Vec<u8>),
+    /// Close the connection: the same gNB came back on another one.
+    Close(ConnectionId),
+}
+
+/// How the function stands, for `/health` and metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// gNBs that completed NG SETUP.
+    pub gnbs: usize,
+    /// Windows open at them.
+    pub windows: usize,
+    /// Epoch of the current RAND_n; `None` while the ADM issues none.
+    pub epoch: Option<u32>,
+    /// Why the ADM issues none.
+    pub adm_error: Option<String>,
+}
+
+/// The AIOTF over an ADM.
+pub struct Aiotf<A> {
+    config: AiotfConfig,
+    adm: A,
+    beacons: Option<Beacons>,
+    adm_error: Option<String>,
+    next_tick_ms: i64,
+    connections: BTreeMap<ConnectionId, Connection>,
+    pending: Vec<Pending>,
+    /// NAS PDUs of the pending reports, one after the other.
+    nas: Vec<u8>,
+    verdicts: Vec<Verdict>,
+    outputs: VecDeque<Output>,
+    reports: Tally,
+    counts: BTreeMap<&'static str, u64>,
+}
+
+/// A report waiting for the ADM.
+struct Pending {
+    connection: ConnectionId,
+    correlation: u16,
+    device_ngap_id: u32,
+    gnb_id: u32,
+    reader_index: u16,
+    area_id: AreaId,
+    rand_n: RandN,
+    nas: Range<usize>,
+}
+
+/// How long after a failure of the ADM beacons are asked for again.
+const ADM_RETRY_MS: i64 = 1000;
+
+impl<A: AdmClient> Aiotf<A> {
+    /// An AIOTF without gNBs.
+    pub fn new(config: AiotfConfig, adm: A, now_ms: i64) -> Self {
+        let mut aiotf = Self {
+            config,
+            adm,
+            beacons: None,
+            adm_error: None,
+            next_tick_ms: now_ms,
+            connections: BTreeMap::new(),
+            pending: Vec::new(),
+            nas: Vec::new(),
+            verdicts: Vec::new(),
+            outputs: VecDeque::new(),
+            reports: Tally::default(),
+            counts: BTreeMap::new(),
+        };
+        aiotf.handle_timeout(now_ms);
+        aiotf
+    }
+
+    /// A transport connection was made; its NG SETUP REQUEST is awaited.
+    pub fn handle_connected(&mut self, connection: ConnectionId) {
+        self.connections
+            .insert(connection, Connection::AwaitingSetup);
+    }
+
+    /// A transport connection is gone, and with it the gNB's windows.
+    pub fn handle_disconnected(&mut self, connection: ConnectionId) {
+        self.connections.remove(&connection);
+        self.pending
+            .retain(|report| report.connection != connection);
+    }
+
+    /// One NGAP PDU of a connection.
+    pub fn handle_pdu(&mut self, connection: ConnectionId, octets: &[u8], now_ms: i64) {
+        match FromGnb::decode(octets) {
+            Ok(message) => self.handle_message(connection, message, now_ms),
+            Err(error) => self.refuse_pdu(connection, &error),
+        }
+    }
+
+    /// Time passed: rolls windows, releases old ones, housekeeping.
+    pub fn handle_timeout(&mut self, now_ms: i64) {
+        if now_ms >= self.next_tick_ms {
+            self.adm.tick(now_ms);
+            self.next_tick_ms = now_ms.saturating_add(1000);
+        }
+        self.roll(now_ms);
+        let mut due = Vec::new();
+        for (connection, state) in &mut self.connections {
+            if let Connection::Ready(gnb) = state {
+                let released = gnb.release_due(now_ms);
+                due.extend(released.into_iter().map(|window| (*connection, window)));
+            }
+        }
+        for (connection, correlation) in due {
+            let release = ToGnb::SessionReleaseCommand {
+                aiotf_id: self.config.aiotf_id,
+                correlation,
+                cause: Cause::NormalRelease,
+            };
+            self.send(connection, &release);
+        }
+    }
+
+    /// When [`Aiotf::handle_timeout`] is to be called next, Unix time in ms.
+    pub fn poll_timeout(&self) -> i64 {
+        let beacon = self.beacons.map(|beacons| beacons.current_until_ms);
+        let gnbs = self.connections.values().filter_map(|state| match state {
+            Connection::Ready(gnb) => gnb.timeout_ms(),
+            Connection::AwaitingSetup => None,
+        });
+        let next = gnbs.chain(beacon).min().unwrap_or(i64::MAX);
+        next.min(self.next_tick_ms)
+    }
+
+    /// The next thing for the transport to do. To be called until `None` after each input and each flush.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Reports waiting for [`Aiotf::flush`].
+    pub fn pending_reports(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Takes the gathered reports to the ADM as one batch, and the ACCEPTs of those that are on record to their gNBs.
+    pub fn flush(&mut self, now_ms: i64) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let reports: Vec<DoaReport<'_>> = self
+            .pending
+            .iter()
+            .map(|report| DoaReport {
+                nas: self.nas.get(report.nas.clone()).unwrap_or_default(),
+                rand_n: report.rand_n,
+                area_id: report.area_id,
+                gnb_id: report.gnb_id,
+                reader_index: report.reader_index,
+            })
+            .collect();
+        self.adm.authenticate(now_ms, &reports, &mut self.verdicts);
+        for (report, verdict) in reports.iter().zip(&self.verdicts) {
+            let form = ReportView::parse(report.nas)
+                .ok()
+                .map(|view| view.id().form());
+            self.reports.count(verdict.outcome(), form);
+        }
+        drop(reports);
+        let pending = std::mem::take(&mut self.pending);
+        let verdicts = std::mem::take(&mut self.verdicts);
+        for (report, verdict) in pending.iter().zip(&verdicts) {
+            if let Verdict::Accept { nas, .. } = verdict {
+                let command = ToGnb::CommandRequest {
+                    aiotf_id: self.config.aiotf_id,
+                    correlation: report.correlation,
+                    device_ngap_id: report.device_ngap_id,
+                    nas: Cow::Borrowed(nas.as_slice()),
+                    // No answer is due to an ACCEPT; the element is mandatory since V19.4 and counts from 1.
+                    expected_d2r_octets: 1,
+                };
+                self.send(report.connection, &command);
+            }
+        }
+        (self.pending, self.verdicts) = (pending, verdicts);
+        self.pending.clear();
+        self.nas.clear();
+    }
+
+    /// The ADM behind this AIOTF, for administration in the same process.
+    pub fn adm(&mut self) -> &mut A {
+        &mut self.adm
+    }
+
+    /// How the function stands.
+    pub fn status(&self) -> Status {
+        let ready = |state: &Connection| match state {
+            Connection::Ready(gnb) => Some(gnb.window_count()),
+            Connection::AwaitingSetup => None,
+        };
+        Status {
+            gnbs: self.connections.values().filter_map(ready).count(),
+            windows: self.connections.values().filter_map(ready).sum(),
+            epoch: self.beacons.map(|beacons| beacons.current.epoch()),
+            adm_error: self.adm_error.clone(),
+        }
+    }
+
+    /// Reports by outcome and form.
+    pub const fn reports(&self) -> &Tally {
+        &self.reports
+    }
+
+    /// What happened on N2 by name: messages dropped, commands failed, windows opened.
+    pub const fn counts(&self) -> &BTreeMap<&'static str, u64> {
+        &self.counts
+    }
+
+    fn handle_message(&mut self, connection: ConnectionId, message: FromGnb<'_>, now_ms: i64) {
+        if let FromGnb::NgSetupRequest {
+            gnb_id,
+            aiot_support,
+            ..
+        } = message
+        {
+            return self.ng_setup(connection, Gnb::new(gnb_id), aiot_support, now_ms);
+        }
+        let Some(Connection::Ready(gnb)) = self.connections.get_mut(&connection) else {
+            self.count("n2_before_ng_setup");
+            return self.indicate(connection, Cause::MessageNotCompatible);
+        };
+        if message
+            .session()
+            .is_some_and(|(aiotf_id, _)| aiotf_id != self.config.aiotf_id)
+        {
+            return self.count("n2_other_aiotf");
+        }
+        match message {
+            FromGnb::InventoryReport {
+                correlation,
+                gnb_id,
+                readers,
+                ..
+            } => {
+                if gnb_id != gnb.id {
+                    return self.count("n2_other_gnb");
+                }
+                let Some(window) = gnb.window(correlation) else {
+                    return self.count("n2_unknown_correlation");
+                };
+                let (rand_n, gnb_id) = (window.rand_n, gnb_id.id);
+                for reader in readers {
+                    self.gather(connection, correlation, rand_n, gnb_id, &reader, now_ms);
+                }
+            }
+            FromGnb::InventoryResponse { correlation, .. } => {
+                let known = gnb.window(correlation).is_some();
+                self.count(if known {
+                    "window_opened"
+                } else {
+                    "n2_unknown_correlation"
+                });
+            }
+            FromGnb::InventoryFailure { correlation, .. } => {
+                let retry_ms = i64::from(self.config.window_retry_s) * 1000;
+                if gnb.close(correlation) {
+                    gnb.retry_at_ms = Some(now_ms.saturating_add(retry_ms));
+                    self.count("window_refused");
+                } else {
+                    self.count("n2_unknown_correlation");
+                }
+            }
+            FromGnb::SessionReleaseRequest {
+                correlation, cause, ..
+            } => {
+                if gnb.close(correlation) {
+                    gnb.retry_at_ms = Some(now_ms);
+                    self.count("window_released_by_gnb");
+                    let release = ToGnb::SessionReleaseCommand {
+                        aiotf_id: self.config.aiotf_id,
+                        correlation,
+                        cause,
+                    };
+                    self.send(connection, &release);
+                } else {
+                    self.count("n2_unknown_correlation");
+                }
+            }
+            FromGnb::CommandFailure { cause, .. } => self.count(match cause {
+                Cause::NoAiotNasResponse => "exchange_ended",
+                _ => "command_failed",
+            }),
+            // No session was opened that a device could answer in.
+            FromGnb::CommandResponse { .. } => self.count("n2_unexpected_command_response"),
+            FromGnb::SessionReleaseComplete { .. } => self.count("window_closed"),
+            FromGnb::ErrorIndication { .. } => self.count("n2_error_indication"),
+            FromGnb::NgSetupRequest { .. } => {}
+        }
+    }
+
+    fn ng_setup(&mut self, connection: ConnectionId, gnb: Gnb, aiot_support: bool, now_ms: i64) {
+        let plmn = *self.config.snid.plmn().octets();
+        let refusal = if gnb.id.plmn != plmn {
+            Some(("ng_setup_unknown_plmn", Cause::UnknownPlmn))
+        } else if !aiot_support {
+            Some(("ng_setup_no_aiot_support", Cause::Unspecified))
+        } else {
+            None
+        };
+        if let Some((name, cause)) = refusal {
+            self.count(name);
+            return self.send(connection, &ToGnb::NgSetupFailure { cause });
+        }
+        let same_gnb =
+            |state: &Connection| matches!(state, Connection::Ready(other) if other.id == gnb.id);
+        let stale: Vec<ConnectionId> = self
+            .connections
+            .iter()
+            .filter(|(other, state)| **other != connection && same_gnb(state))
+            .map(|(other, _)| *other)
+            .collect();
+        for other in stale {
+            self.handle_disconnected(other);
+            self.count("gnb_reconnected");
+            self.outputs.push_back(Output::Close(other));
+        }
+        self.connections.insert(connection, Connection::Ready(gnb));
+        self.count("ng_setup");
+        let response = ToGnb::NgSetupResponse {
+            aiotf_id: self.config.aiotf_id,
+            name: Cow::Owned(self.config.name.clone()),
+            plmn,
+        };
+        self.send(connection, &response);
+        self.roll(now_ms);
+    }
+
+    /// Notes the reports of one reader for the next batch.
+    fn gather(
+        &mut self,
+        connection: ConnectionId,
+        correlation: u16,
+        rand_n: RandN,
+        gnb_id: u32,
+        reader: &ReaderReport<'_>,
+        now_ms: i64,
+    ) {
+        let reader_index = reader.reader_index;
+        let Some(area_id) = self.config.area(gnb_id, reader_index) else {
+            for _ in &reader.devices {
+                self.reports.count(Outcome::AreaUnknown, None);
+            }
+            return;
+        };
+        for device in &reader.devices {
+            let Some(device_ngap_id) = device.device_ngap_id else {
+                // Nobody to answer: the device would only send it again.
+                self.count("n2_no_device_ngap_id");
+                continue;
+            };
+            if device.nas.len() > REPORT_OCTETS_MAX {
+                self.reports.count(Outcome::Malformed, None);
+                continue;
+            }
+            let start = self.nas.len();
+            self.nas.extend_from_slice(&device.nas);
+            self.pending.push(Pending {
+                connection,
+                correlation,
+                device_ngap_id,
+                gnb_id,
+                reader_index,
+                area_id,
+                rand_n,
+                nas: start..self.nas.len(),
+            });
+            if self.pending.len() >= self.config.batch_max {
+                self.flush(now_ms);
+            }
+        }
+    }
+
+    /// Asks the ADM for the beacons in force and opens a window wherever the current one has none.
+    fn roll(&mut self, now_ms: i64) {
+        let is_current = |beacons: &Beacons| now_ms < beacons.current_until_ms;
+        if !self.beacons.as_ref().is_some_and(is_current) {
+            match self.adm.beacons(now_ms) {
+                Ok(beacons) => {
+                    self.beacons = Some(beacons);
+                    self.adm_error = None;
+                }
+                Err(error) => {
+                    self.count(error.name());
+                    self.adm_error = Some(error.to_string());
+                    self.beacons = None;
+                    self.next_tick_ms = now_ms.saturating_add(ADM_RETRY_MS);
+                }
+            }
+        }
+        let Some(beacons) = self.beacons else {
+            return;
+        };
+        let release_at_ms = beacons.previous.map_or(now_ms, |(_, until_ms)| until_ms);
+        let mut requests = Vec::new();
+        for (connection, state) in &mut self.connections {
+            let Connection::Ready(gnb) = state else {
+                continue;
+            };
+            let is_waiting = gnb.retry_at_ms.is_some_and(|at| now_ms < at);
+            if !gnb.has_window(&beacons.current) && !is_waiting {
+                let correlation = gnb.open(beacons.current, release_at_ms);
+                requests.push((*connection, gnb.id.id, correlation));
+            }
+        }
+        for (connection, gnb_id, correlation) in requests {
+            let request = ToGnb::InventoryRequest(InventoryRequest {
+                aiotf_id: self.config.aiotf_id,
+                correlation,
+                target: Target::AllDevices,
+                areas: self.config.areas(gnb_id),
+                readers: Vec::new(),
+                expected_d2r_octets: REPORT_OCTETS_MAX as u16,
+                approximate_devices: None,
+                time_interval: None,
+                follow_on_command: true,
+                rand_n: *beacons.current.octets(),
+            });
+            self.count("window_requested");
+            self.send(connection, &request);
+        }
+    }
+
+    /// A PDU that is no message: counted, and answered with an ERROR INDICATION where clause 10 asks for one.
+    fn refuse_pdu(&mut self, connection: ConnectionId, error: &NgapError) {
+        self.count(error.name());
+        if let Some(cause) = error.to_cause() {
+            self.indicate(connection, cause);
+        }
+    }
+
+    fn indicate(&mut self, connection: ConnectionId, cause: Cause) {
+        self.send(connection, &ToGnb::ErrorIndication { cause: Some(cause) });
+    }
+
+    fn send(&mut self, connection: ConnectionId, message: &ToGnb<'_>) {
+        match message.encode() {
+            Ok(octets) => self.outputs.push_back(Output::Pdu(connection, octets)),
+            // Our own message does not encode: a defect, counted rather than fatal.
+            Err(_) => self.count("n2_encode_failed"),
+        }
+    }
+
+    fn count(&mut self, name: &'static str) {
+        *self.counts.entry(name).or_default() += 1;
+    }
+}

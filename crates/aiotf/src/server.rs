@@ -1,0 +1,327 @@
+//! N2 over TCP: runs an [`Aiotf`] behind a listener.
+//!
+//! One engine thread owns the function; each connection has a thread that reads and one that writes. Everything between
+//! them is bounded: when the engine is behind, readers stop reading and TCP holds the gNB back; a gNB that does not take
+//! its answers is cut off. The engine takes what has arrived since the last batch to the ADM together, so that under load
+//! many reports share one durable write and when idle none waits.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ambit_adm_api::AdmClient;
+use ambit_ngap::framing::{FrameDecoder, frame_into};
+
+use crate::{Aiotf, ConnectionId, Output};
+
+/// Connections served at once; further ones are closed at once.
+pub const CONNECTIONS_MAX: usize = 1024;
+
+/// Reads waiting for the engine, over all connections.
+const INPUTS_MAX: usize = 1024;
+
+/// Writes waiting for one gNB.
+const WRITES_MAX: usize = 1024;
+
+/// Reads that the engine takes in before it goes to the ADM.
+const INPUTS_PER_TURN_MAX: usize = 256;
+
+/// A running server. Dropping it leaves the threads running; [`Server::stop`] ends them.
+pub struct Server<A> {
+    local_addr: SocketAddr,
+    inputs: SyncSender<Input<A>>,
+    stopping: Arc<AtomicBool>,
+    engine: JoinHandle<Aiotf<A>>,
+    listener: JoinHandle<()>,
+}
+
+/// The engine has ended; nothing is served any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the AIOTF has stopped")]
+pub struct Stopped;
+
+/// A way to the engine for administration.
+pub struct Engine<A>(SyncSender<Input<A>>);
+
+impl<A> Clone for Engine<A> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+type Call<A> = Box<dyn FnOnce(&mut Aiotf<A>) + Send>;
+
+enum Input<A> {
+    Connected(ConnectionId, TcpStream, SyncSender<Vec<u8>>),
+    Pdus(ConnectionId, Vec<Vec<u8>>),
+    Disconnected(ConnectionId),
+    Call(Call<A>),
+    Stop,
+}
+
+impl<A: AdmClient + Send + 'static> Server<A> {
+    /// Serves on a listener.
+    ///
+    /// # Errors
+    /// What the listener returns when it is asked for its address.
+    pub fn start(listener: TcpListener, aiotf: Aiotf<A>) -> io::Result<Self> {
+        let local_addr = listener.local_addr()?;
+        let (inputs, received) = mpsc::sync_channel(INPUTS_MAX);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let engine = thread::Builder::new()
+            .name("aiotf".into())
+            .spawn(move || run_engine(aiotf, &received))?;
+        let listener = {
+            let (inputs, stopping) = (inputs.clone(), Arc::clone(&stopping));
+            thread::Builder::new()
+                .name("n2-listen".into())
+                .spawn(move || listen(&listener, &inputs, &stopping))?
+        };
+        Ok(Self {
+            local_addr,
+            inputs,
+            stopping,
+            engine,
+            listener,
+        })
+    }
+
+    /// The address served.
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// A way to the engine.
+    pub fn engine(&self) -> Engine<A> {
+        Engine(self.inputs.clone())
+    }
+
+    /// Whether the engine still runs.
+    pub fn is_running(&self) -> bool {
+        !self.engine.is_finished()
+    }
+
+    /// Ends the server: what has arrived is handled, then all connections are closed.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the engine had ended before.
+    pub fn stop(self) -> Result<Aiotf<A>, Stopped> {
+        self.stopping.store(true, Ordering::SeqCst);
+        let _ = self.inputs.send(Input::Stop);
+        // Wakes the listener out of accept.
+        let _ = TcpStream::connect_timeout(&self.local_addr, Duration::from_secs(1));
+        let _ = self.listener.join();
+        self.engine.join().map_err(|_| Stopped)
+    }
+}
+
+impl<A> Engine<A> {
+    /// Runs `f` in the engine, between two batches, and returns what it returns.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub fn call<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Aiotf<A>) -> R + Send + 'static,
+    ) -> Result<R, Stopped> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let call = move |aiotf: &mut Aiotf<A>| {
+            let _ = reply.send(f(aiotf));
+        };
+        self.0
+            .send(Input::Call(Box::new(call)))
+            .map_err(|_| Stopped)?;
+        answer.recv().map_err(|_| Stopped)
+    }
+}
+
+/// Unix time in ms.
+pub fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}
+
+struct Peer {
+    stream: TcpStream,
+    writes: SyncSender<Vec<u8>>,
+}
+
+fn run_engine<A: AdmClient>(mut aiotf: Aiotf<A>, inputs: &Receiver<Input<A>>) -> Aiotf<A> {
+    let mut peers: HashMap<ConnectionId, Peer> = HashMap::new();
+    let mut is_stopping = false;
+    while !is_stopping {
+        let wait_ms = aiotf
+            .poll_timeout()
+            .saturating_sub(unix_ms())
+            .clamp(0, 1000);
+        let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
+        let first = match inputs.recv_timeout(wait) {
+            Ok(input) => Some(input),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        let more = std::iter::from_fn(|| inputs.try_recv().ok());
+        for input in first.into_iter().chain(more).take(INPUTS_PER_TURN_MAX) {
+            match input {
+                Input::Connected(connection, stream, writes) => {
+                    peers.insert(connection, Peer { stream, writes });
+                    aiotf.handle_connected(connection);
+                }
+                Input::Pdus(connection, pdus) => {
+                    let now_ms = unix_ms();
+                    for pdu in pdus {
+                        aiotf.handle_pdu(connection, &pdu, now_ms);
+                    }
+                }
+                Input::Disconnected(connection) => {
+                    peers.remove(&connection);
+                    aiotf.handle_disconnected(connection);
+                }
+                Input::Call(call) => call(&mut aiotf),
+                Input::Stop => is_stopping = true,
+            }
+        }
+        let now_ms = unix_ms();
+        if now_ms >= aiotf.poll_timeout() {
+            aiotf.handle_timeout(now_ms);
+        }
+        aiotf.flush(now_ms);
+        deliver(&mut aiotf, &mut peers);
+    }
+    for peer in peers.into_values() {
+        // The writer ends when its channel does, after what is queued.
+        drop(peer.writes);
+        let _ = peer.stream.shutdown(Shutdown::Read);
+    }
+    aiotf
+}
+
+/// Hands what the function has to say to the writers, all PDUs of one gNB in one piece.
+fn deliver<A: AdmClient>(aiotf: &mut Aiotf<A>, peers: &mut HashMap<ConnectionId, Peer>) {
+    let mut framed: HashMap<ConnectionId, Vec<u8>> = HashMap::new();
+    let mut closing = Vec::new();
+    while let Some(output) = aiotf.poll_output() {
+        match output {
+            Output::Pdu(connection, pdu) => {
+                // Our own PDUs are far below the limit of a frame.
+                let _ = frame_into(&pdu, framed.entry(connection).or_default());
+            }
+            Output::Close(connection) => closing.push(connection),
+        }
+    }
+    for (connection, octets) in framed {
+        let sent = peers
+            .get(&connection)
+            .map(|peer| peer.writes.try_send(octets));
+        if matches!(
+            sent,
+            Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_)))
+        ) {
+            closing.push(connection);
+        }
+    }
+    for connection in closing {
+        if let Some(peer) = peers.remove(&connection) {
+            let _ = peer.stream.shutdown(Shutdown::Both);
+            aiotf.handle_disconnected(connection);
+        }
+    }
+}
+
+fn listen<A: Send + 'static>(
+    listener: &TcpListener,
+    inputs: &SyncSender<Input<A>>,
+    stopping: &AtomicBool,
+) {
+    let open = Arc::new(AtomicUsize::new(0));
+    let mut next: ConnectionId = 0;
+    for stream in listener.incoming() {
+        if stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(stream) = stream else {
+            // Out of file descriptors, most likely: wait for some to come free.
+            thread::sleep(Duration::from_millis(100));
+            continue;
+        };
+        if open.load(Ordering::SeqCst) >= CONNECTIONS_MAX {
+            continue;
+        }
+        next += 1;
+        if serve(next, stream, inputs.clone(), Arc::clone(&open)).is_err() {
+            continue;
+        }
+    }
+}
+
+/// Starts the two threads of a connection.
+fn serve<A: Send + 'static>(
+    connection: ConnectionId,
+    stream: TcpStream,
+    inputs: SyncSender<Input<A>>,
+    open: Arc<AtomicUsize>,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (mut writing, reading) = (stream.try_clone()?, stream.try_clone()?);
+    let (writes, written) = mpsc::sync_channel::<Vec<u8>>(WRITES_MAX);
+    thread::Builder::new()
+        .name(format!("n2-{connection}-out"))
+        .spawn(move || {
+            for octets in written {
+                if writing.write_all(&octets).is_err() {
+                    break;
+                }
+            }
+            let _ = writing.shutdown(Shutdown::Both);
+        })?;
+    thread::Builder::new()
+        .name(format!("n2-{connection}-in"))
+        .spawn(move || {
+            open.fetch_add(1, Ordering::SeqCst);
+            if inputs
+                .send(Input::Connected(connection, stream, writes))
+                .is_ok()
+            {
+                read(connection, reading, &inputs);
+                let _ = inputs.send(Input::Disconnected(connection));
+            }
+            open.fetch_sub(1, Ordering::SeqCst);
+        })?;
+    Ok(())
+}
+
+/// Reads frames until the connection ends or breaks the framing.
+fn read<A>(connection: ConnectionId, mut stream: TcpStream, inputs: &SyncSender<Input<A>>) {
+    let mut frames = FrameDecoder::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let octets = match stream.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(n) => buffer.get(..n).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => return,
+        };
+        frames.push(octets);
+        let mut pdus = Vec::new();
+        let broken = loop {
+            match frames.next() {
+                Ok(Some(pdu)) => pdus.push(pdu.to_vec()),
+                Ok(None) => break false,
+                // Where the next PDU begins cannot be known any more.
+                Err(_) => break true,
+            }
+        };
+        if !pdus.is_empty() && inputs.send(Input::Pdus(connection, pdus)).is_err() {
+            return;
+        }
+        if broken {
+            let _ = stream.shutdown(Shutdown::Both);
+            return;
+        }
+    }
+}
