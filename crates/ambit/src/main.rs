@@ -1,1 +1,81 @@
-fn main() {}
+//! `ambit`: the command line of the Ambit core.
+
+mod admin;
+mod commands;
+mod config;
+mod data_dir;
+mod failure;
+mod http;
+mod show;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use config::Config;
+use failure::Failure;
+
+/// An open 5G core for Ambient IoT: devices that speak first and a network prove themselves to each other.
+///
+/// Try `ambit demo`. To run a core: `ambit device import FILE.csv`, then `ambit serve`.
+///
+/// Exit codes: 0 done; 1 done, and the answer is no (a check failed); 2 wrong command line; 3 input refused (a file, a
+/// value, an unknown device); 4 something needed cannot be used (data directory, store, KEK, address).
+#[derive(Parser)]
+#[command(version, max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(commands::serve::Serve),
+    #[command(subcommand)]
+    Device(commands::device::Device),
+    #[command(subcommand)]
+    Record(commands::record::Record),
+    #[command(subcommand)]
+    Event(commands::event::Event),
+    Vectors(commands::vectors::Vectors),
+}
+
+/// Where the core keeps its data. A core that runs on the directory is asked; otherwise the directory is opened.
+#[derive(Args, Clone, Debug)]
+struct Place {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE", env = "AMBIT_CONFIG")]
+    config: Option<PathBuf>,
+    /// Data directory [default: ambit-data].
+    #[arg(long, value_name = "DIR", env = "AMBIT_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl Place {
+    fn config(&self) -> Result<Config, Failure> {
+        let mut config = match &self.config {
+            Some(path) => Config::read(path)?,
+            None => Config::default(),
+        };
+        if let Some(data_dir) = &self.data_dir {
+            config.data_dir.clone_from(data_dir);
+        }
+        Ok(config)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Serve(command) => command.run(),
+        Command::Device(command) => command.run(),
+        Command::Record(command) => command.run(),
+        Command::Event(command) => command.run(),
+        Command::Vectors(command) => command.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -35,6 +35,8 @@ pub const ERRORS_MAX: usize = 20;
 /// One device of the file.
 #[derive(Debug)]
 pub struct DeviceSpec {
+    /// Line of the file it stands on, from 1; 0 when it comes from elsewhere.
+    pub line: u64,
     /// Permanent device ID, 1 to 128 octets.
     pub device_id: Vec<u8>,
     /// Device type.
@@ -54,7 +56,7 @@ pub struct DeviceSpec {
 /// One error in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineError {
-    /// Line in the file, from 1.
+    /// Line in the file, from 1; 0 when there is no file.
     pub line: u64,
     /// Column name; empty when the whole line is at fault.
     pub column: String,
@@ -64,7 +66,9 @@ pub struct LineError {
 
 impl fmt::Display for LineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.column.is_empty() {
+        if self.line == 0 {
+            write!(f, "{}: {}", self.column, self.rule)
+        } else if self.column.is_empty() {
             write!(f, "line {}: {}", self.line, self.rule)
         } else {
             write!(
@@ -106,7 +110,7 @@ pub fn read_csv(input: impl Read) -> Result<Vec<DeviceSpec>, CsvErrors> {
             Err(error) => errors.push(csv_error(&error, line)),
             Ok(true) => {
                 let line = record.position().map_or(line, csv::Position::line);
-                match columns.device(&record) {
+                match columns.device(&record, line) {
                     Err((column, rule)) => errors.push(LineError {
                         line,
                         column: column.into(),
@@ -228,7 +232,11 @@ impl Columns {
         }
     }
 
-    fn device(&self, record: &StringRecord) -> Result<DeviceSpec, (&'static str, String)> {
+    fn device(
+        &self,
+        record: &StringRecord,
+        line: u64,
+    ) -> Result<DeviceSpec, (&'static str, String)> {
         let [id, kind, suite, form, key, tag_len, fleet] = self
             .0
             .map(|place| place.and_then(|p| record.get(p)).unwrap_or_default());
@@ -268,6 +276,7 @@ impl Columns {
             return Err(("fleet", rule));
         }
         Ok(DeviceSpec {
+            line,
             device_id,
             device_type,
             suite,

@@ -1,0 +1,171 @@
+//! Administration of a data directory: one set of requests, run on the directory itself or by the core that runs on it.
+//!
+//! Over the core's admin socket (`admin.sock`, a Unix socket that only its owner reaches) a client writes one request as a
+//! line of JSON and reads replies, one a line: any number of rows, then `done` or `failure`.
+
+mod execute;
+mod server;
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ambit_aiotf::server::unix_ms;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Place;
+use crate::data_dir::DataDir;
+use crate::failure::Failure;
+
+pub(crate) use server::AdminServer;
+
+/// What can be asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub(crate) enum Request {
+    /// Import devices from a CSV whose keys are all there; `lines` are where they stand in the operator's own file.
+    DeviceImport {
+        csv: Secret,
+        lines: Vec<u64>,
+    },
+    DeviceList,
+    DeviceShow {
+        device_id: String,
+    },
+    DeviceSetDisabled {
+        device_id: String,
+        disabled: bool,
+    },
+    /// Give a device the next key; the answer holds it.
+    DeviceRotateKey {
+        device_id: String,
+    },
+    RecordList {
+        device_id: Option<String>,
+        since_ms: Option<i64>,
+    },
+    EventList {
+        kind: Option<String>,
+        since_ms: Option<i64>,
+    },
+}
+
+impl Request {
+    /// Whether it needs the ADM (and with it the lock), not only the store.
+    const fn changes(&self) -> bool {
+        matches!(
+            self,
+            Self::DeviceImport { .. }
+                | Self::DeviceSetDisabled { .. }
+                | Self::DeviceRotateKey { .. }
+        )
+    }
+}
+
+/// Text with keys in it: not printed, wiped when dropped.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0);
+    }
+}
+
+/// One line of an answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Reply {
+    Row(Value),
+    Done,
+    Failure(Failure),
+}
+
+/// How long to wait for a lock that another command holds, or for a core that is starting.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// Runs a request at a place and hands each row of the answer to `row`, which says whether it wants more.
+///
+/// # Errors
+/// [`Failure`]: of the request, or because neither the directory nor the core on it can be reached.
+pub(crate) fn run(
+    place: &Place,
+    request: &Request,
+    row: &mut dyn FnMut(Value) -> bool,
+) -> Result<(), Failure> {
+    let config = place.config()?;
+    let dir = DataDir::new(&config)?;
+    if !request.changes() {
+        // Reading goes on beside a writer, core or command.
+        let mut store = dir.open_to_read()?;
+        return execute::read(&mut store, request, row);
+    }
+    let started = Instant::now();
+    loop {
+        if let Some(stream) = connect(&dir) {
+            return ask(stream, request, row);
+        }
+        if let Some(lock) = dir.lock()? {
+            let now_ms = unix_ms();
+            let mut adm = dir.open_adm(config.adm()?, &lock, now_ms)?;
+            let done = execute::change(&mut adm, request, now_ms, row);
+            adm.close(unix_ms());
+            return done;
+        }
+        if started.elapsed() > WAIT {
+            let message = format!(
+                "data directory {}: in use by another process",
+                dir.path().display()
+            );
+            return Err(Failure::resource("data_dir_locked", message));
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn connect(dir: &DataDir) -> Option<UnixStream> {
+    let (_dir, socket) = dir.socket().ok()?;
+    UnixStream::connect(socket).ok()
+}
+
+fn ask(
+    mut stream: UnixStream,
+    request: &Request,
+    row: &mut dyn FnMut(Value) -> bool,
+) -> Result<(), Failure> {
+    let lost = |error: &dyn std::fmt::Display| {
+        Failure::resource(
+            "admin_socket",
+            format!("the core on this directory went away: {error}"),
+        )
+    };
+    let line = serde_json::to_string(request)
+        .map(Secret)
+        .map_err(|error| lost(&error))?;
+    stream
+        .write_all(line.0.as_bytes())
+        .map_err(|error| lost(&error))?;
+    stream.write_all(b"\n").map_err(|error| lost(&error))?;
+    for line in BufReader::new(stream).lines() {
+        let line = Secret(line.map_err(|error| lost(&error))?);
+        match serde_json::from_str(&line.0).map_err(|error| lost(&error))? {
+            Reply::Row(value) => {
+                if !row(value) {
+                    return Ok(());
+                }
+            }
+            Reply::Done => return Ok(()),
+            Reply::Failure(failure) => return Err(failure),
+        }
+    }
+    Err(lost(&"it gave no answer"))
+}

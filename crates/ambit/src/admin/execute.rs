@@ -1,0 +1,207 @@
+//! The requests themselves.
+
+use std::ops::ControlFlow;
+
+use ambit_adm::Adm;
+use ambit_provisioning::{
+    CsvErrors, DeviceSpec, ERRORS_MAX, LineError, format_device_id, parse_device_id, read_csv,
+};
+use ambit_store::{EventFilter, RecordFilter, Store};
+use serde_json::{Value, json};
+
+use super::Request;
+use crate::failure::Failure;
+use crate::show;
+
+/// A request that changes something.
+pub(crate) fn change(
+    adm: &mut Adm,
+    request: &Request,
+    now_ms: i64,
+    row: &mut dyn FnMut(Value) -> bool,
+) -> Result<(), Failure> {
+    match request {
+        Request::DeviceImport { csv, lines } => {
+            let mut devices = read_csv(csv.0.as_bytes())?;
+            for (device, line) in devices.iter_mut().zip(lines) {
+                device.line = *line;
+            }
+            import(adm, &devices, now_ms)?;
+            row(json!({ "imported": devices.len() }));
+        }
+        Request::DeviceSetDisabled {
+            device_id,
+            disabled,
+        } => {
+            let id = device(device_id)?;
+            adm.set_disabled(&id, *disabled, now_ms)?;
+            row(show::device(&adm.device_row(&id)?));
+        }
+        Request::DeviceRotateKey { device_id } => {
+            let id = device(device_id)?;
+            let key = adm.rotate_key(&id, now_ms)?;
+            let mut shown = show::device(&adm.device_row(&id)?);
+            if let Some(object) = shown.as_object_mut() {
+                object.insert("key".into(), hex::encode(key.expose()).into());
+            }
+            row(shown);
+        }
+        _ => return read(adm.store(), request, row),
+    }
+    Ok(())
+}
+
+/// A request that only reads.
+pub(crate) fn read(
+    store: &mut dyn Store,
+    request: &Request,
+    row: &mut dyn FnMut(Value) -> bool,
+) -> Result<(), Failure> {
+    match request {
+        Request::DeviceList => {
+            store.devices_for_each(&mut |device| flow(row(show::device(&device))))?
+        }
+        Request::DeviceShow { device_id } => {
+            let id = device(device_id)?;
+            let Some(found) = store.device(&id)? else {
+                return Err(Failure::input(
+                    "device_unknown",
+                    format!("device_id: no device {device_id}"),
+                ));
+            };
+            let mut shown = show::device(&found);
+            let (mut last, mut records) = (None, 0u64);
+            let filter = RecordFilter {
+                device_id: Some(&id),
+                ..RecordFilter::default()
+            };
+            store.records_for_each(&filter, &mut |record| {
+                records += 1;
+                last = Some(record);
+                ControlFlow::Continue(())
+            })?;
+            if let Some(object) = shown.as_object_mut() {
+                object.insert("records".into(), records.into());
+                object.insert("last_record".into(), last.as_ref().map(show::record).into());
+            }
+            row(shown);
+        }
+        Request::RecordList {
+            device_id,
+            since_ms,
+        } => {
+            let id = known(store, device_id.as_deref())?;
+            let filter = RecordFilter {
+                device_id: id.as_deref(),
+                since_ms: *since_ms,
+                ..RecordFilter::default()
+            };
+            store.records_for_each(&filter, &mut |record| flow(row(show::record(&record))))?;
+        }
+        Request::EventList { kind, since_ms } => events(store, kind.as_deref(), *since_ms, row)?,
+        Request::DeviceImport { .. }
+        | Request::DeviceSetDisabled { .. }
+        | Request::DeviceRotateKey { .. } => {
+            return Err(Failure::resource(
+                "read_only",
+                "the store is open for reading only",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Events and accepted reports, merged by time: a record that is no repeat is an event too.
+fn events(
+    store: &mut dyn Store,
+    kind: Option<&str>,
+    since_ms: Option<i64>,
+    row: &mut dyn FnMut(Value) -> bool,
+) -> Result<(), Failure> {
+    // Events are rate-limited and few; records are many and streamed.
+    let mut others = Vec::new();
+    if kind != Some("report_accepted") {
+        store.events_for_each(&EventFilter { kind, since_ms }, &mut |event| {
+            others.push(event);
+            ControlFlow::Continue(())
+        })?;
+    }
+    others.sort_by_key(|event| event.time_ms);
+    let mut others = others.into_iter().peekable();
+    let mut wants_more = true;
+    if kind.is_none_or(|kind| kind == "report_accepted") {
+        let filter = RecordFilter {
+            since_ms,
+            ..RecordFilter::default()
+        };
+        store.records_for_each(&filter, &mut |record| {
+            while let Some(event) = others.next_if(|event| event.time_ms <= record.time_ms) {
+                wants_more = wants_more && row(show::event(&event));
+            }
+            if wants_more && !record.repeat {
+                wants_more = row(show::record_event(&record));
+            }
+            flow(wants_more)
+        })?;
+    }
+    for event in others {
+        wants_more = wants_more && row(show::event(&event));
+    }
+    Ok(())
+}
+
+fn import(adm: &mut Adm, devices: &[DeviceSpec], now_ms: i64) -> Result<(), Failure> {
+    let mut errors = Vec::new();
+    for device in devices {
+        // The command line fills empty keys before it asks, so that no key can be lost between the two.
+        let (column, rule) = if device.key.is_none() {
+            ("key", "must be given".to_owned())
+        } else if adm.store().device(&device.device_id)?.is_some() {
+            let name = format_device_id(&device.device_id);
+            ("device_id", format!("{name} exists already"))
+        } else {
+            continue;
+        };
+        errors.push(LineError {
+            line: device.line,
+            column: column.into(),
+            rule,
+        });
+        if errors.len() == ERRORS_MAX {
+            break;
+        }
+    }
+    if !errors.is_empty() {
+        return Err(CsvErrors(errors).into());
+    }
+    adm.import(devices, now_ms)?;
+    Ok(())
+}
+
+fn device(text: &str) -> Result<Vec<u8>, Failure> {
+    parse_device_id(text)
+        .map_err(|rule| Failure::input("device_id_invalid", format!("device_id: {rule}")))
+}
+
+/// The ID of a device that must be there, if one is asked for.
+fn known(store: &mut dyn Store, text: Option<&str>) -> Result<Option<Vec<u8>>, Failure> {
+    let Some(text) = text else {
+        return Ok(None);
+    };
+    let id = device(text)?;
+    match store.device(&id)? {
+        Some(_) => Ok(Some(id)),
+        None => Err(Failure::input(
+            "device_unknown",
+            format!("device_id: no device {text}"),
+        )),
+    }
+}
+
+fn flow(wants_more: bool) -> ControlFlow<()> {
+    if wants_more {
+        ControlFlow::Continue(())
+    } else {
+        ControlFlow::Break(())
+    }
+}

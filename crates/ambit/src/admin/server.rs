@@ -1,0 +1,129 @@
+//! The admin socket of a running core.
+
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::thread;
+use std::time::Duration;
+
+use ambit_adm::Adm;
+use ambit_aiotf::server::{Engine, unix_ms};
+use serde_json::Value;
+
+use super::{Reply, Request, Secret, execute};
+use crate::data_dir::DataDir;
+use crate::failure::Failure;
+
+/// A request is at most this long: an import of some millions of devices.
+const REQUEST_OCTETS_MAX: u64 = 512 << 20;
+
+/// How long a client may take to send its request or take a piece of the answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The listening socket. Dropping it removes the socket's name; connections end by themselves.
+pub(crate) struct AdminServer {
+    dir: DataDir,
+}
+
+impl AdminServer {
+    /// Listens in the data directory, whose lock the caller holds: a socket left there belongs to a dead core.
+    pub(crate) fn start(dir: &DataDir, engine: Engine<Adm>) -> Result<Self, Failure> {
+        let failed = |error: std::io::Error| Failure::io("admin socket", &error);
+        let (_open, path) = dir.socket()?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(error));
+            }
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path).map_err(failed)?;
+        // The directory is its owner's alone; so is the socket, should somebody open the directory up.
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(failed)?;
+        let at = dir.clone();
+        thread::Builder::new()
+            .name("admin".into())
+            .spawn(move || {
+                for stream in listener.incoming() {
+                    let (Ok(stream), at, engine) = (stream, at.clone(), engine.clone()) else {
+                        thread::sleep(Duration::from_millis(100));
+                        continue;
+                    };
+                    let _ = thread::Builder::new()
+                        .name("admin-client".into())
+                        .spawn(move || serve(stream, &at, &engine));
+                }
+            })
+            .map_err(failed)?;
+        Ok(Self { dir: dir.clone() })
+    }
+}
+
+impl Drop for AdminServer {
+    fn drop(&mut self) {
+        if let Ok((_open, path)) = self.dir.socket() {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Reads one request, writes its answer. A client that goes away is no error.
+fn serve(mut stream: UnixStream, dir: &DataDir, engine: &Engine<Adm>) {
+    let _ = stream.set_read_timeout(Some(PATIENCE));
+    let _ = stream.set_write_timeout(Some(PATIENCE));
+    let Ok(reading) = stream.try_clone() else {
+        return;
+    };
+    let mut line = Secret(String::new());
+    if BufReader::new(reading.take(REQUEST_OCTETS_MAX))
+        .read_line(&mut line.0)
+        .is_err()
+    {
+        return;
+    }
+    let last = match serde_json::from_str::<Request>(&line.0) {
+        Err(error) => Reply::Failure(Failure::input(
+            "request_invalid",
+            format!("request: {error}"),
+        )),
+        Ok(request) => match answer(&mut stream, request, dir, engine) {
+            Ok(()) => Reply::Done,
+            Err(failure) => Reply::Failure(failure),
+        },
+    };
+    let _ = write(&mut stream, &last);
+}
+
+fn answer(
+    stream: &mut UnixStream,
+    request: Request,
+    dir: &DataDir,
+    engine: &Engine<Adm>,
+) -> Result<(), Failure> {
+    if !request.changes() {
+        let mut store = dir.open_to_read()?;
+        return execute::read(&mut store, &request, &mut |row| {
+            write(stream, &Reply::Row(row)).is_ok()
+        });
+    }
+    let done = engine.call(move |aiotf| {
+        let mut rows: Vec<Value> = Vec::new();
+        let mut keep = |row| {
+            rows.push(row);
+            true
+        };
+        let done = execute::change(aiotf.adm(), &request, unix_ms(), &mut keep);
+        done.map(|()| rows)
+    });
+    let rows = done.map_err(|stopped| Failure::resource("stopped", stopped))??;
+    for row in rows {
+        let _ = write(stream, &Reply::Row(row));
+    }
+    Ok(())
+}
+
+fn write(stream: &mut UnixStream, reply: &Reply) -> std::io::Result<()> {
+    let mut line = Secret(serde_json::to_string(reply)?);
+    line.0.push('\n');
+    stream.write_all(line.0.as_bytes())
+}

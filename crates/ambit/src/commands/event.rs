@@ -1,0 +1,59 @@
+//! `ambit event list`.
+
+use clap::{Args, Subcommand};
+
+use super::printed;
+use super::record::since;
+use crate::Place;
+use crate::admin::{self, Request};
+use crate::failure::Failure;
+use crate::show::Rows;
+
+/// Events: accepted reports, alarms, and what operators did.
+#[derive(Subcommand)]
+pub(crate) enum Event {
+    List(List),
+}
+
+/// List events by time. Every accepted report that is no repeat is an event of kind report_accepted.
+#[derive(Args)]
+pub(crate) struct List {
+    /// Only this kind, e.g. report_accepted, impersonation_attempt, clone_suspicion.
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only from this time on: RFC 3339, Unix seconds, or how long ago (10m, 2h).
+    #[arg(long, value_name = "T")]
+    since: Option<String>,
+    /// One JSON object a line; octets in hexadecimal.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+const COLUMNS: &[(&str, usize)] = &[
+    ("time", 24),
+    ("severity", 8),
+    ("kind", 24),
+    ("count", 6),
+    ("device_name", 34),
+    ("area_id", 24),
+    ("detail", 20),
+];
+
+impl Event {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let Self::List(list) = self;
+        let request = Request::EventList {
+            kind: list.kind,
+            since_ms: since(list.since.as_deref())?,
+        };
+        let mut rows = Rows::new(list.json, COLUMNS);
+        let mut result = Ok(());
+        admin::run(&list.place, &request, &mut |row| {
+            result = rows.print(&row);
+            result.is_ok()
+        })?;
+        printed(result.and_then(|()| rows.finish()))
+    }
+}

@@ -1,0 +1,205 @@
+//! The configuration file (TOML). Every field has a default; unknown fields are errors.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ambit_adm::AdmConfig;
+use ambit_aiotf::AiotfConfig;
+use ambit_protocol::Snid;
+use ambit_protocol::area::{Nid, Plmn, parse_area_code};
+use serde::Deserialize;
+
+use crate::failure::Failure;
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) data_dir: PathBuf,
+    /// The key-encryption key's file; by default beside the data directory, with the ending `.kek`.
+    pub(crate) kek_file: Option<PathBuf>,
+    pub(crate) network: Network,
+    pub(crate) n2: Listen,
+    pub(crate) http: Listen,
+    pub(crate) policy: Policy,
+    pub(crate) search: Search,
+    pub(crate) events: Events,
+    /// Which area a reader serves. A gNB that is not named serves area code r with reader r.
+    pub(crate) reader: Vec<Reader>,
+    /// Where a fleet may report. A fleet that is not named may report everywhere.
+    pub(crate) fleet: Vec<Fleet>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Network {
+    pub(crate) mcc: String,
+    pub(crate) mnc: String,
+    pub(crate) nid: Option<String>,
+    pub(crate) epoch_s: u32,
+    /// By default 60, or a tenth of a shorter epoch.
+    pub(crate) grace_s: Option<u32>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listen {
+    pub(crate) listen: SocketAddr,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Policy {
+    /// Whether reports of the blind form are accepted.
+    pub(crate) blind: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Search {
+    pub(crate) prf_per_s_max: u64,
+    pub(crate) reader_share_percent: u8,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Events {
+    pub(crate) interval_s: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reader {
+    pub(crate) gnb: u32,
+    pub(crate) reader: u16,
+    pub(crate) area: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fleet {
+    pub(crate) name: String,
+    pub(crate) areas: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: "ambit-data".into(),
+            kek_file: None,
+            network: Network::default(),
+            n2: Listen::on_port(38412),
+            http: Listen::on_port(8080),
+            policy: Policy::default(),
+            search: Search::default(),
+            events: Events::default(),
+            reader: Vec::new(),
+            fleet: Vec::new(),
+        }
+    }
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            mcc: "001".into(),
+            mnc: "01".into(),
+            nid: None,
+            epoch_s: 600,
+            grace_s: None,
+        }
+    }
+}
+
+impl Listen {
+    fn on_port(port: u16) -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], port)),
+        }
+    }
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Self {
+            prf_per_s_max: 4_000_000,
+            reader_share_percent: 50,
+        }
+    }
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { interval_s: 60 }
+    }
+}
+
+impl Config {
+    /// Reads a file. Relative paths in it count from where the command runs.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let name = path.display();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::io(format!("--config {name}"), &error))?;
+        toml::from_str(&text)
+            .map_err(|error| Failure::input("config_invalid", format!("{name}: {error}")))
+    }
+
+    /// The network's identity.
+    pub(crate) fn snid(&self) -> Result<Snid, Failure> {
+        let bad = |error| invalid("network", &error);
+        let plmn = Plmn::new(&self.network.mcc, &self.network.mnc).map_err(bad)?;
+        let nid = self.network.nid.as_deref().map(str::parse::<Nid>);
+        Ok(Snid::new(plmn, nid.transpose().map_err(bad)?))
+    }
+
+    /// What the ADM takes from it.
+    pub(crate) fn adm(&self) -> Result<AdmConfig, Failure> {
+        let snid = self.snid()?;
+        let mut adm = AdmConfig {
+            period_s: self.network.epoch_s,
+            grace_s: match self.network.grace_s {
+                Some(grace_s) => grace_s,
+                None => (self.network.epoch_s / 10).min(60),
+            },
+            blind_allowed: self.policy.blind,
+            search_prf_per_s_max: self.search.prf_per_s_max,
+            search_reader_share_percent: self.search.reader_share_percent,
+            event_interval_s: self.events.interval_s,
+            ..AdmConfig::new(snid)
+        };
+        for fleet in &self.fleet {
+            let areas = fleet
+                .areas
+                .iter()
+                .map(|code| parse_area_code(code).map(|code| snid.area(code)))
+                .collect::<Result<_, _>>()
+                .map_err(|error| invalid(&format!("fleet {}: areas", fleet.name), &error))?;
+            if adm.fleet_areas.insert(fleet.name.clone(), areas).is_some() {
+                return Err(invalid("fleet", &format!("{} stands twice", fleet.name)));
+            }
+        }
+        Ok(adm)
+    }
+
+    /// What the AIOTF takes from it.
+    pub(crate) fn aiotf(&self, aiotf_id: [u8; 16]) -> Result<AiotfConfig, Failure> {
+        let mut aiotf = AiotfConfig::new(self.snid()?, aiotf_id);
+        for reader in &self.reader {
+            let field = format!("reader {} of gNB {}: area", reader.reader, reader.gnb);
+            let code = parse_area_code(&reader.area).map_err(|error| invalid(&field, &error))?;
+            let readers: &mut BTreeMap<u16, [u8; 3]> = aiotf.readers.entry(reader.gnb).or_default();
+            if reader.reader == 0 {
+                return Err(invalid("reader", &"must be 1 to 65535"));
+            }
+            if readers.insert(reader.reader, code).is_some() {
+                return Err(invalid(&field, &"stands twice"));
+            }
+        }
+        Ok(aiotf)
+    }
+}
+
+fn invalid(field: &str, rule: &dyn std::fmt::Display) -> Failure {
+    Failure::input("config_invalid", format!("{field}: {rule}"))
+}

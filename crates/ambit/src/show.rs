@@ -1,0 +1,226 @@
+//! How things are printed: one JSON object a line, or aligned text.
+
+use std::io::{self, Write};
+use std::time::{Duration, UNIX_EPOCH};
+
+use ambit_protocol::{Cause, Form};
+use ambit_provisioning::format_device_id;
+use ambit_store::{DeviceRow, EventRow, RecordRow};
+use serde_json::{Map, Value, json};
+
+/// A device as JSON. No key, wrapped or not.
+pub(crate) fn device(row: &DeviceRow) -> Value {
+    json!({
+        "device_id": hex::encode(&row.device_id),
+        "device_name": format_device_id(&row.device_id),
+        "device_type": row.device_type,
+        "suite": row.suite,
+        "form": row.form,
+        "tag_len": row.tag_len,
+        "fleet": row.fleet,
+        "key_version": row.key_version,
+        "disabled": row.disabled,
+        "counter_last": row.counter_last,
+        "created": time(row.created_ms),
+    })
+}
+
+/// An acceptance record as JSON.
+pub(crate) fn record(row: &RecordRow) -> Value {
+    json!({
+        "id": row.id,
+        "time": time(row.time_ms),
+        "device_id": hex::encode(&row.device_id),
+        "device_name": format_device_id(&row.device_id),
+        "epoch": row.epoch,
+        "form": form(row.form),
+        "area_id": hex::encode(row.area_id),
+        "gnb_id": row.gnb_id,
+        "reader_index": row.reader_index,
+        "cause": row.cause,
+        "cause_name": cause(row.cause),
+        "seq": row.seq,
+        "data": hex::encode(&row.data),
+        "tag1": hex::encode(&row.tag1),
+        "counter": row.counter,
+        "repeat": row.repeat,
+    })
+}
+
+/// An event as JSON.
+pub(crate) fn event(row: &EventRow) -> Value {
+    let mut object = Map::new();
+    object.insert("time".into(), time(row.time_ms).into());
+    object.insert("kind".into(), row.kind.clone().into());
+    object.insert("severity".into(), row.severity.clone().into());
+    object.insert("count".into(), row.count.into());
+    if let Some(id) = &row.device_id {
+        object.insert("device_id".into(), hex::encode(id).into());
+        object.insert("device_name".into(), format_device_id(id).into());
+    }
+    if let Some(area) = row.area_id {
+        object.insert("area_id".into(), hex::encode(area).into());
+    }
+    if let Some(gnb_id) = row.gnb_id {
+        object.insert("gnb_id".into(), gnb_id.into());
+    }
+    if let Some(reader) = row.reader_index {
+        object.insert("reader_index".into(), reader.into());
+    }
+    let detail = serde_json::from_str(&row.detail).unwrap_or_else(|_| json!({}));
+    object.insert("detail".into(), detail);
+    Value::Object(object)
+}
+
+/// The event that a new record stands for (a repeat stands for none).
+pub(crate) fn record_event(row: &RecordRow) -> Value {
+    json!({
+        "time": time(row.time_ms),
+        "kind": "report_accepted",
+        "severity": "info",
+        "count": 1,
+        "device_id": hex::encode(&row.device_id),
+        "device_name": format_device_id(&row.device_id),
+        "area_id": hex::encode(row.area_id),
+        "gnb_id": row.gnb_id,
+        "reader_index": row.reader_index,
+        "detail": {
+            "record": row.id,
+            "form": form(row.form),
+            "cause": row.cause,
+            "cause_name": cause(row.cause),
+            "seq": row.seq,
+        },
+    })
+}
+
+/// RFC 3339 with milliseconds, UTC.
+pub(crate) fn time(ms: i64) -> String {
+    let since = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    match UNIX_EPOCH.checked_add(since) {
+        Some(at) => humantime::format_rfc3339_millis(at).to_string(),
+        None => ms.to_string(),
+    }
+}
+
+/// A time from text: RFC 3339, Unix seconds, or how long ago (`10m`, `2h`, `1day`). Unix time in ms.
+pub(crate) fn parse_time(text: &str, now_ms: i64) -> Result<i64, String> {
+    let ms = |d: Duration| i64::try_from(d.as_millis()).map_err(|_| "is out of range".to_owned());
+    if let Ok(at) = humantime::parse_rfc3339_weak(text) {
+        return ms(at
+            .duration_since(UNIX_EPOCH)
+            .map_err(|_| "must be after 1970")?);
+    }
+    if let Ok(seconds) = text.parse::<f64>()
+        && seconds.is_finite()
+        && (0.0..9e15).contains(&seconds)
+    {
+        return Ok((seconds * 1000.0) as i64);
+    }
+    match humantime::parse_duration(text) {
+        Ok(ago) => Ok(now_ms.saturating_sub(ms(ago)?)),
+        Err(_) => Err("must be RFC 3339, Unix seconds, or a duration such as 10m".into()),
+    }
+}
+
+/// The name of a cause number.
+pub(crate) fn cause(number: u8) -> &'static str {
+    match Cause::from_number(number) {
+        Cause::PowerOn => "power_on",
+        Cause::Periodic => "periodic",
+        Cause::Event => "event",
+        Cause::Moved => "moved",
+        Cause::DataOnly => "data_only",
+        Cause::GoingSilent => "going_silent",
+        Cause::Other(_) => "other",
+    }
+}
+
+fn form(number: u8) -> &'static str {
+    Form::from_number(number).map_or("unknown", Form::name)
+}
+
+/// Prints rows: with `json` one object a line, else the named columns, each as wide as asked.
+pub(crate) struct Rows {
+    json: bool,
+    columns: &'static [(&'static str, usize)],
+    started: bool,
+    out: io::BufWriter<io::Stdout>,
+}
+
+impl Rows {
+    pub(crate) fn new(json: bool, columns: &'static [(&'static str, usize)]) -> Self {
+        Self {
+            json,
+            columns,
+            started: false,
+            out: io::BufWriter::new(io::stdout()),
+        }
+    }
+
+    /// Prints one row.
+    ///
+    /// # Errors
+    /// What standard output returns; a closed pipe among them.
+    pub(crate) fn print(&mut self, row: &Value) -> io::Result<()> {
+        if self.json {
+            return writeln!(self.out, "{row}");
+        }
+        if !self.started {
+            self.started = true;
+            let columns = self.columns;
+            let cells = columns
+                .iter()
+                .map(|(name, width)| (name.to_uppercase(), *width));
+            self.line(cells)?;
+        }
+        let columns = self.columns;
+        let cells = columns
+            .iter()
+            .map(|(name, width)| (cell(row.get(*name)), *width));
+        self.line(cells)
+    }
+
+    /// Flushes.
+    ///
+    /// # Errors
+    /// What standard output returns.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn line(&mut self, cells: impl Iterator<Item = (String, usize)>) -> io::Result<()> {
+        let mut line = String::new();
+        for (text, width) in cells {
+            line.push_str(&text);
+            let pad = width.saturating_sub(text.chars().count()).max(1);
+            line.extend(std::iter::repeat_n(' ', pad + 1));
+        }
+        writeln!(self.out, "{}", line.trim_end())
+    }
+}
+
+fn cell(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "-".into(),
+        Some(Value::String(text)) if text.is_empty() => "-".into(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_read_in_all_three_ways() {
+        let now_ms = 1_800_000_000_000;
+        assert_eq!(parse_time("2027-01-15T08:00:00Z", now_ms), Ok(now_ms));
+        assert_eq!(parse_time(&time(now_ms), 0), Ok(now_ms));
+        assert_eq!(parse_time("1800000000", 0), Ok(now_ms));
+        assert_eq!(parse_time("10m", now_ms), Ok(now_ms - 600_000));
+        assert!(parse_time("yesterday", now_ms).is_err());
+        assert!(parse_time("-5", now_ms).is_err());
+    }
+}
