@@ -1,0 +1,143 @@
+//! What Ambit must not forget: devices, acceptance records, events and beacon chains.
+//!
+//! [`Store`] is the contract, [`SqliteStore`] the embedded store behind it: one SQLite file, [`FILE_NAME`], that can be
+//! opened with any SQLite tool (the views `records`, `devices` and `events` are made for reading).
+//!
+//! The acceptance record is at once the replay guard, the event and the charge. It is inserted **before** anything is
+//! answered, under the key (device, epoch, tag1), and the database alone decides whether it is new: several processes
+//! on one file agree. [`Store::accept`] takes a batch and makes it durable as a whole, so that the cost of the disk is
+//! shared; gathering the batch, and answering nothing until `accept` has returned, is the caller's part.
+//!
+//! The store never sees a key in clear: device keys and chain seeds arrive wrapped and leave wrapped.
+
+mod error;
+mod rows;
+mod sqlite;
+
+pub use error::StoreError;
+pub use rows::{
+    ChainRow, DeviceRow, EventFilter, EventRow, Insert, LastRecord, NewDevice, NewEvent, NewRecord,
+    RecordFilter, RecordRow,
+};
+pub use sqlite::SqliteStore;
+
+use std::ops::ControlFlow;
+
+/// The name of the store's file inside the data directory.
+pub const FILE_NAME: &str = "ambit.sqlite3";
+
+/// The most application data a report carries, in octets.
+pub const DATA_LEN_MAX: usize = 90;
+
+/// Durable state. Every method is one transaction: after an error nothing of it is kept, and after `Ok` it survives a
+/// power cut.
+///
+/// A device is named by its row id (`device`, dense from 1) everywhere but at the edges, where the permanent device ID
+/// (1 to 128 octets) is looked up. Times are Unix times, in milliseconds where the name ends in `_ms`.
+///
+/// The callbacks of the `*_for_each` methods run inside a read transaction: they see one state of the store, and while
+/// they run the file cannot be tidied, so they should not wait for anything.
+pub trait Store: Send {
+    /// Inserts a batch of acceptance records in one durable transaction; `outcomes[i]` belongs to `batch[i]`.
+    ///
+    /// `outcomes` is cleared first, and is empty after an error. A record whose (device, epoch, tag1) is present is a
+    /// [`Insert::Duplicate`] and changes nothing, also when the first one is in the same batch. A record with a
+    /// `counter` is inserted only if that counter is greater than the last one accepted from the device, and then
+    /// moves it; see [`Insert::StaleCounter`].
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] if a field breaks a size limit (nothing is written), [`StoreError::DiskFull`],
+    /// [`StoreError::Io`], [`StoreError::Busy`]. The store stays usable: the caller may offer the same batch again.
+    fn accept(
+        &mut self,
+        batch: &[NewRecord<'_>],
+        outcomes: &mut Vec<Insert>,
+    ) -> Result<(), StoreError>;
+
+    /// Adds devices, all or none, and returns their row ids in order. Key versions start at 1.
+    ///
+    /// # Errors
+    /// [`StoreError::DeviceExists`] for the first device whose ID is taken (in the store or earlier in `devices`),
+    /// [`StoreError::Invalid`] if a field has a value outside its set.
+    fn devices_insert(&mut self, devices: &[NewDevice<'_>]) -> Result<Vec<i64>, StoreError>;
+
+    /// The device with this permanent ID.
+    fn device(&mut self, device_id: &[u8]) -> Result<Option<DeviceRow>, StoreError>;
+
+    /// Walks all devices by row id, until `f` breaks.
+    fn devices_for_each(
+        &mut self,
+        f: &mut dyn FnMut(DeviceRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// The number of devices, disabled ones included.
+    fn device_count(&mut self) -> Result<u64, StoreError>;
+
+    /// Disables or enables a device.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownDevice`].
+    fn device_set_disabled(&mut self, device: i64, disabled: bool) -> Result<(), StoreError>;
+
+    /// Replaces a device's wrapped key and returns the new key version (the old one plus 1).
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownDevice`].
+    fn device_set_key(&mut self, device: i64, wrapped_key: &[u8]) -> Result<u32, StoreError>;
+
+    /// Every record with `time_ms >= since_ms`, in insertion order: what the ADM needs to know a repeat again.
+    fn last_records(
+        &mut self,
+        since_ms: i64,
+        f: &mut dyn FnMut(LastRecord),
+    ) -> Result<(), StoreError>;
+
+    /// One record by its key.
+    fn record(
+        &mut self,
+        device: i64,
+        epoch: u32,
+        tag1: &[u8],
+    ) -> Result<Option<RecordRow>, StoreError>;
+
+    /// Walks the records that pass `filter` in insertion order (ascending id), until `f` breaks.
+    fn records_for_each(
+        &mut self,
+        filter: &RecordFilter<'_>,
+        f: &mut dyn FnMut(RecordRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// The number of records ever accepted.
+    fn record_count(&mut self) -> Result<u64, StoreError>;
+
+    /// Adds events, all or none.
+    fn events_insert(&mut self, events: &[NewEvent<'_>]) -> Result<(), StoreError>;
+
+    /// Walks the events that pass `filter` in insertion order, until `f` breaks.
+    fn events_for_each(
+        &mut self,
+        filter: &EventFilter<'_>,
+        f: &mut dyn FnMut(EventRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// The newest beacon chain of this SNID.
+    fn chain(&mut self, snid: &[u8; 9]) -> Result<Option<ChainRow>, StoreError>;
+
+    /// Adds a chain, which becomes the newest of its SNID. Earlier ones are kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] if its first epoch is after its last, or its period is 0.
+    fn chain_insert(&mut self, chain: &ChainRow) -> Result<(), StoreError>;
+
+    /// Raises the high-water mark of issued epochs of the SNID's newest chain. A lower `epoch` changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownChain`].
+    fn chain_set_epoch(&mut self, snid: &[u8; 9], epoch: u32) -> Result<(), StoreError>;
+
+    /// A named value, absent until set.
+    fn meta(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Sets a named value.
+    fn meta_set(&mut self, name: &str, value: &[u8]) -> Result<(), StoreError>;
+}

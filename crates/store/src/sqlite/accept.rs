@@ -1,0 +1,195 @@
+//! The hot path: a batch of acceptance records, decided by the database.
+
+use crate::{DATA_LEN_MAX, Insert, NewRecord, StoreError};
+use rusqlite::{CachedStatement, OptionalExtension, Statement, Transaction};
+
+/// Checks what the schema leaves open, before anything is written.
+pub(super) fn check(batch: &[NewRecord<'_>]) -> Result<(), StoreError> {
+    for (index, r) in batch.iter().enumerate() {
+        let field = if !matches!(r.tag1.len(), 4 | 8 | 16) {
+            "tag1"
+        } else if r.form > 4 {
+            "form"
+        } else if r.nonce.len() > 16 {
+            "nonce"
+        } else if r.cause > 15 {
+            "cause"
+        } else if r.seq > 15 {
+            "seq"
+        } else if r.data.len() > DATA_LEN_MAX {
+            "data"
+        } else if r.accept.len() > DATA_LEN_MAX {
+            "accept"
+        } else {
+            continue;
+        };
+        return Err(StoreError::Invalid { index, field });
+    }
+    Ok(())
+}
+
+/// Inserts what is new. `minute` is the minute last noted, see table `minute`; it holds only if the transaction does.
+pub(super) fn insert(
+    t: &Transaction<'_>,
+    batch: &[NewRecord<'_>],
+    outcomes: &mut Vec<Insert>,
+    minute: &mut Option<i64>,
+) -> Result<(), StoreError> {
+    let mut ways = Ways::prepare(t)?;
+    for r in batch {
+        let outcome = match r.counter {
+            None => ways.insert(t, r)?,
+            Some(counter) => ways.insert_counted(t, r, counter)?,
+        };
+        if let Insert::New { id } = outcome {
+            note_minute(t, r.time_ms, id, minute)?;
+        }
+        outcomes.push(outcome);
+    }
+    Ok(())
+}
+
+/// The statements that run for every record, looked up once a batch. There is one execution a record: several rows in
+/// one statement, with RETURNING, measured slower (`bench/engines`).
+struct Ways<'t> {
+    insert: CachedStatement<'t>,
+    insert_counted: CachedStatement<'t>,
+    move_counter: CachedStatement<'t>,
+}
+
+impl<'t> Ways<'t> {
+    fn prepare(t: &'t Transaction<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            insert: t.prepare_cached(INSERT)?,
+            insert_counted: t.prepare_cached(INSERT_COUNTED)?,
+            move_counter: t.prepare_cached(MOVE_COUNTER)?,
+        })
+    }
+
+    fn insert(&mut self, t: &Transaction<'_>, r: &NewRecord<'_>) -> Result<Insert, StoreError> {
+        if insert_row(&mut self.insert, r)? {
+            return Ok(Insert::New {
+                id: t.last_insert_rowid(),
+            });
+        }
+        Ok(Insert::Duplicate {
+            accept: stored_accept(t, r)?.ok_or_else(vanished)?,
+        })
+    }
+
+    fn insert_counted(
+        &mut self,
+        t: &Transaction<'_>,
+        r: &NewRecord<'_>,
+        counter: u32,
+    ) -> Result<Insert, StoreError> {
+        if insert_row(&mut self.insert_counted, r)? {
+            let id = t.last_insert_rowid();
+            self.move_counter.execute((r.device, counter, id))?;
+            return Ok(Insert::New { id });
+        }
+        match stored_accept(t, r)? {
+            Some(accept) => Ok(Insert::Duplicate { accept }),
+            None => resent_or_stale(t, r, counter),
+        }
+    }
+}
+
+macro_rules! insert_into_record {
+    ($source:literal) => {
+        concat!(
+            "INSERT INTO record (device, epoch, tag1, form, area_id, nonce, cause, seq, data, accept, time_ms, repeat, ",
+            "gnb_id, reader_index, counter) ",
+            $source,
+            " ON CONFLICT DO NOTHING"
+        )
+    };
+}
+
+const INSERT: &str = insert_into_record!(
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
+);
+
+/// The same, unless the device has been accepted with this counter or a later one.
+const INSERT_COUNTED: &str = insert_into_record!(
+    "SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15 \
+     WHERE NOT EXISTS (SELECT 1 FROM counter WHERE device = ?1 AND last >= ?15)"
+);
+
+const MOVE_COUNTER: &str = "INSERT INTO counter (device, last, record) VALUES (?1, ?2, ?3) \
+     ON CONFLICT DO UPDATE SET last = excluded.last, record = excluded.record";
+
+/// A resend may come under another epoch than the record has: the blind form is bound to none.
+fn resent_or_stale(
+    t: &Transaction<'_>,
+    r: &NewRecord<'_>,
+    counter: u32,
+) -> Result<Insert, StoreError> {
+    let found = t
+        .prepare_cached(
+            "SELECT c.last, CASE WHEN c.last = ?2 AND r.tag1 = ?3 THEN r.accept END \
+             FROM counter c LEFT JOIN record r ON r.id = c.record WHERE c.device = ?1",
+        )?
+        .query_row((r.device, counter, r.tag1), |row| {
+            Ok((row.get::<_, u32>(0)?, row.get::<_, Option<Vec<u8>>>(1)?))
+        })
+        .optional()?;
+    match found {
+        Some((_, Some(accept))) => Ok(Insert::Duplicate { accept }),
+        Some((last, None)) => Ok(Insert::StaleCounter { last }),
+        None => Err(vanished()),
+    }
+}
+
+/// Returns whether the row went in. The parameters are bound by number, which saves a list of trait objects a record.
+fn insert_row(statement: &mut Statement<'_>, r: &NewRecord<'_>) -> Result<bool, StoreError> {
+    statement.raw_bind_parameter(1, r.device)?;
+    statement.raw_bind_parameter(2, r.epoch)?;
+    statement.raw_bind_parameter(3, r.tag1)?;
+    statement.raw_bind_parameter(4, r.form)?;
+    statement.raw_bind_parameter(5, r.area_id)?;
+    statement.raw_bind_parameter(6, r.nonce)?;
+    statement.raw_bind_parameter(7, r.cause)?;
+    statement.raw_bind_parameter(8, r.seq)?;
+    statement.raw_bind_parameter(9, r.data)?;
+    statement.raw_bind_parameter(10, r.accept)?;
+    statement.raw_bind_parameter(11, r.time_ms)?;
+    statement.raw_bind_parameter(12, r.repeat)?;
+    statement.raw_bind_parameter(13, r.gnb_id)?;
+    statement.raw_bind_parameter(14, r.reader_index)?;
+    statement.raw_bind_parameter(15, r.counter)?;
+    Ok(statement.raw_execute()? == 1)
+}
+
+fn stored_accept(t: &Transaction<'_>, r: &NewRecord<'_>) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut statement = t.prepare_cached(
+        "SELECT accept FROM record WHERE epoch = ?1 AND device = ?2 AND tag1 = ?3",
+    )?;
+    Ok(statement
+        .query_row((r.epoch, r.device, r.tag1), |row| row.get(0))
+        .optional()?)
+}
+
+fn note_minute(
+    t: &Transaction<'_>,
+    time_ms: i64,
+    id: i64,
+    noted: &mut Option<i64>,
+) -> Result<(), StoreError> {
+    let minute = super::records::minute(time_ms);
+    if *noted != Some(minute) {
+        t.prepare_cached(
+            "INSERT INTO minute (minute, record) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+        )?
+        .execute((minute, id))?;
+        *noted = Some(minute);
+    }
+    Ok(())
+}
+
+/// The insert was refused by a row that is not there.
+fn vanished() -> StoreError {
+    StoreError::Corrupt {
+        detail: "index and table of the records disagree".into(),
+    }
+}

@@ -1,0 +1,132 @@
+//! Devices.
+
+use crate::{DeviceRow, NewDevice, StoreError};
+use rusqlite::{OptionalExtension, Row, Transaction};
+use std::ops::ControlFlow;
+
+/// Checks what the schema leaves open, before anything is written.
+pub(super) fn check(devices: &[NewDevice<'_>]) -> Result<(), StoreError> {
+    for (index, d) in devices.iter().enumerate() {
+        let field = if !matches!(d.device_id.len(), 1..=128) {
+            "device_id"
+        } else if !matches!(d.device_type, "1" | "2a" | "2b" | "2c") {
+            "device_type"
+        } else if !matches!(d.suite, 1..=3) {
+            "suite"
+        } else if !matches!(d.form, "beacon" | "concealed" | "counter" | "blind" | "dt") {
+            "form"
+        } else if !matches!(d.tag_len, 4 | 8 | 16) {
+            "tag_len"
+        } else {
+            continue;
+        };
+        return Err(StoreError::Invalid { index, field });
+    }
+    Ok(())
+}
+
+pub(super) fn insert(
+    t: &Transaction<'_>,
+    devices: &[NewDevice<'_>],
+) -> Result<Vec<i64>, StoreError> {
+    let mut statement = t.prepare_cached(
+        "INSERT INTO device (device_id, device_type, suite, form, tag_len, fleet, wrapped_key, created_ms) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (device_id) DO NOTHING",
+    )?;
+    let mut ids = Vec::with_capacity(devices.len());
+    for (index, d) in devices.iter().enumerate() {
+        let new = statement.execute((
+            d.device_id,
+            d.device_type,
+            d.suite,
+            d.form,
+            d.tag_len,
+            d.fleet,
+            d.wrapped_key,
+            d.created_ms,
+        ))?;
+        if new == 0 {
+            return Err(StoreError::DeviceExists {
+                index,
+                device_id: d.device_id.to_vec(),
+            });
+        }
+        ids.push(t.last_insert_rowid());
+    }
+    Ok(ids)
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT d.id, d.device_id, d.device_type, d.suite, d.form, d.tag_len, d.fleet, d.wrapped_key, d.key_version, ",
+            "d.disabled, c.last, d.created_ms FROM device d LEFT JOIN counter c ON c.device = d.id ",
+            $rest
+        )
+    };
+}
+
+pub(super) fn by_id(
+    t: &Transaction<'_>,
+    device_id: &[u8],
+) -> Result<Option<DeviceRow>, StoreError> {
+    Ok(t.prepare_cached(select!("WHERE d.device_id = ?1"))?
+        .query_row([device_id], from_row)
+        .optional()?)
+}
+
+pub(super) fn for_each(
+    t: &Transaction<'_>,
+    f: &mut dyn FnMut(DeviceRow) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    let mut statement = t.prepare_cached(select!("ORDER BY d.id"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if f(from_row(row)?).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn set_disabled(
+    t: &Transaction<'_>,
+    device: i64,
+    disabled: bool,
+) -> Result<(), StoreError> {
+    match t
+        .prepare_cached("UPDATE device SET disabled = ?2 WHERE id = ?1")?
+        .execute((device, disabled))?
+    {
+        0 => Err(StoreError::UnknownDevice { device }),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn set_key(
+    t: &Transaction<'_>,
+    device: i64,
+    wrapped_key: &[u8],
+) -> Result<u32, StoreError> {
+    t.prepare_cached("UPDATE device SET wrapped_key = ?2, key_version = key_version + 1 WHERE id = ?1 RETURNING key_version")?
+        .query_row((device, wrapped_key), |row| row.get(0))
+        .optional()?
+        .ok_or(StoreError::UnknownDevice { device })
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<DeviceRow> {
+    Ok(DeviceRow {
+        id: row.get(0)?,
+        device_id: row.get(1)?,
+        device_type: row.get(2)?,
+        suite: row.get(3)?,
+        form: row.get(4)?,
+        tag_len: row.get(5)?,
+        fleet: row.get(6)?,
+        wrapped_key: row.get(7)?,
+        key_version: row.get(8)?,
+        disabled: row.get(9)?,
+        counter_last: row.get(10)?,
+        created_ms: row.get(11)?,
+    })
+}

@@ -1,0 +1,238 @@
+//! The embedded store: one SQLite file in WAL mode.
+
+mod accept;
+mod chains;
+mod devices;
+mod events;
+mod open;
+mod records;
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    ChainRow, DeviceRow, EventFilter, EventRow, Insert, LastRecord, NewDevice, NewEvent, NewRecord,
+    RecordFilter, RecordRow, Store, StoreError,
+};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+/// The embedded store. Several processes may open one file; writers take turns, readers never wait.
+///
+/// Beside the file lie `-wal` and `-shm` while it is open. A copy of a store in use must be made with SQLite's means
+/// (`VACUUM INTO`, `.backup`), as the newest records are in the `-wal` file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    connection: Connection,
+    /// The minute of record times that is known to be noted durably, see table `minute`.
+    minute_noted: Option<i64>,
+}
+
+impl SqliteStore {
+    /// Opens the store at `path`, creates it if there is none, and brings an older schema up to date.
+    ///
+    /// The directory must exist. A new file is readable by its owner only.
+    ///
+    /// # Errors
+    /// [`StoreError::CannotOpen`], [`StoreError::NotADatabase`], [`StoreError::ForeignFile`],
+    /// [`StoreError::NewerVersion`]; in these cases the file is unchanged.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self::over(open::read_write(path)?))
+    }
+
+    /// Opens the store at `path` for reading; another process may be writing it. Whatever writes fails with
+    /// [`StoreError::ReadOnly`].
+    ///
+    /// # Errors
+    /// Those of [`SqliteStore::open`], and [`StoreError::OlderVersion`], as nothing is brought up to date.
+    pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self::over(open::read_only(path)?))
+    }
+
+    /// A store in memory, for tests and simulation: gone when dropped, and opened in less than a millisecond.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`] if memory runs out.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        Ok(Self::over(open::in_memory()?))
+    }
+
+    fn over(connection: Connection) -> Self {
+        connection.set_prepared_statement_cache_capacity(64);
+        Self {
+            connection,
+            minute_noted: None,
+        }
+    }
+
+    /// Runs `work` in one transaction, made durable if it succeeds and undone if it does not.
+    fn write<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.settle()?;
+        // The write lock is taken at once: what is read in the transaction is then still true when it commits.
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let value = work(&transaction)?;
+        transaction.commit()?;
+        Ok(value)
+    }
+
+    /// Runs `work` in one read transaction.
+    fn read<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.settle()?;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Deferred)?;
+        let value = work(&transaction)?;
+        transaction.commit()?;
+        Ok(value)
+    }
+
+    /// A failed transaction is rolled back when it is dropped. Should that have failed as well, it is tried once more
+    /// here, so that no call ever runs inside the remains of another.
+    fn settle(&self) -> Result<(), StoreError> {
+        if !self.connection.is_autocommit() && self.connection.execute_batch("ROLLBACK").is_err() {
+            return Err(StoreError::Unusable);
+        }
+        Ok(())
+    }
+}
+
+impl Store for SqliteStore {
+    fn accept(
+        &mut self,
+        batch: &[NewRecord<'_>],
+        outcomes: &mut Vec<Insert>,
+    ) -> Result<(), StoreError> {
+        outcomes.clear();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        accept::check(batch)?;
+        outcomes.reserve(batch.len());
+        let mut minute = self.minute_noted;
+        match self.write(|t| accept::insert(t, batch, outcomes, &mut minute)) {
+            Ok(()) => {
+                self.minute_noted = minute;
+                Ok(())
+            }
+            Err(error) => {
+                outcomes.clear();
+                Err(error)
+            }
+        }
+    }
+
+    fn devices_insert(&mut self, devices: &[NewDevice<'_>]) -> Result<Vec<i64>, StoreError> {
+        devices::check(devices)?;
+        self.write(|t| devices::insert(t, devices))
+    }
+
+    fn device(&mut self, device_id: &[u8]) -> Result<Option<DeviceRow>, StoreError> {
+        self.read(|t| devices::by_id(t, device_id))
+    }
+
+    fn devices_for_each(
+        &mut self,
+        f: &mut dyn FnMut(DeviceRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.read(|t| devices::for_each(t, f))
+    }
+
+    fn device_count(&mut self) -> Result<u64, StoreError> {
+        self.read(|t| count(t, "SELECT coalesce(max(id), 0) FROM device"))
+    }
+
+    fn device_set_disabled(&mut self, device: i64, disabled: bool) -> Result<(), StoreError> {
+        self.write(|t| devices::set_disabled(t, device, disabled))
+    }
+
+    fn device_set_key(&mut self, device: i64, wrapped_key: &[u8]) -> Result<u32, StoreError> {
+        self.write(|t| devices::set_key(t, device, wrapped_key))
+    }
+
+    fn last_records(
+        &mut self,
+        since_ms: i64,
+        f: &mut dyn FnMut(LastRecord),
+    ) -> Result<(), StoreError> {
+        self.read(|t| records::last(t, since_ms, f))
+    }
+
+    fn record(
+        &mut self,
+        device: i64,
+        epoch: u32,
+        tag1: &[u8],
+    ) -> Result<Option<RecordRow>, StoreError> {
+        self.read(|t| records::by_key(t, device, epoch, tag1))
+    }
+
+    fn records_for_each(
+        &mut self,
+        filter: &RecordFilter<'_>,
+        f: &mut dyn FnMut(RecordRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.read(|t| records::for_each(t, filter, f))
+    }
+
+    fn record_count(&mut self) -> Result<u64, StoreError> {
+        self.read(|t| count(t, "SELECT coalesce(max(id), 0) FROM record"))
+    }
+
+    fn events_insert(&mut self, events: &[NewEvent<'_>]) -> Result<(), StoreError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.write(|t| events::insert(t, events))
+    }
+
+    fn events_for_each(
+        &mut self,
+        filter: &EventFilter<'_>,
+        f: &mut dyn FnMut(EventRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.read(|t| events::for_each(t, filter, f))
+    }
+
+    fn chain(&mut self, snid: &[u8; 9]) -> Result<Option<ChainRow>, StoreError> {
+        self.read(|t| chains::newest(t, snid))
+    }
+
+    fn chain_insert(&mut self, chain: &ChainRow) -> Result<(), StoreError> {
+        chains::check(chain)?;
+        self.write(|t| chains::insert(t, chain))
+    }
+
+    fn chain_set_epoch(&mut self, snid: &[u8; 9], epoch: u32) -> Result<(), StoreError> {
+        self.write(|t| chains::set_epoch(t, snid, epoch))
+    }
+
+    fn meta(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|t| chains::meta(t, name))
+    }
+
+    fn meta_set(&mut self, name: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.write(|t| chains::meta_set(t, name, value))
+    }
+}
+
+/// Rows are never removed and ids never skipped (a refused insert takes none), so the highest id is the number of rows,
+/// and no table need be walked for it.
+fn count(t: &Transaction<'_>, sql: &str) -> Result<u64, StoreError> {
+    let n: i64 = t.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    Ok(n.unsigned_abs())
+}
+
+/// A column of 12 octets; a file written by this crate holds no other length.
+fn area_id(octets: Vec<u8>) -> Result<[u8; 12], StoreError> {
+    octets.try_into().map_err(|_| StoreError::Corrupt {
+        detail: "an AreaID is not 12 octets long".into(),
+    })
+}
