@@ -1,7 +1,9 @@
 //! The subcommands, one file each.
 
+pub(crate) mod demo;
 pub(crate) mod device;
 pub(crate) mod event;
+pub(crate) mod ran;
 pub(crate) mod record;
 pub(crate) mod serve;
 pub(crate) mod vectors;

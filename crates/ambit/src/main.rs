@@ -31,7 +31,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(commands::demo::Demo),
     Serve(commands::serve::Serve),
+    Ran(commands::ran::Ran),
     #[command(subcommand)]
     Device(commands::device::Device),
     #[command(subcommand)]
@@ -68,7 +70,9 @@ impl Place {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
+        Command::Demo(command) => command.run(),
         Command::Serve(command) => command.run(),
+        Command::Ran(command) => command.run(),
         Command::Device(command) => command.run(),
         Command::Record(command) => command.run(),
         Command::Event(command) => command.run(),

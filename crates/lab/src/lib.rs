@@ -1,1 +1,19 @@
-//! placeholder
+//! Scenes: a core, a radio access network with devices, and adversaries, on one clock.
+//!
+//! The code under them is the product's own: the AIOTF, ADM and store of a core, the devices and gNBs of `ambit-ran`, real
+//! NGAP between the two. On a virtual clock a scene is a test that a seed replays; on the real clock it is a demonstration.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`stage`] | core and site on one clock |
+//! | [`intruder`] | a fake device and a fake network |
+//! | [`judge`] | what devices saw accepted against what the core has on record |
+//! | [`measurements`] | temperatures to report |
+//! | [`demo`] | the scene of `ambit demo` |
+#![forbid(unsafe_code)]
+
+pub mod demo;
+pub mod intruder;
+pub mod judge;
+pub mod measurements;
+pub mod stage;

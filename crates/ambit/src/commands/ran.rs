@@ -1,0 +1,378 @@
+//! `ambit ran`: readers and devices against a running core.
+
+mod state;
+
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use ambit_device::Profile;
+use ambit_protocol::{RootKey, Snid};
+use ambit_provisioning::{DeviceSpec, read_csv};
+use ambit_ran::air::{AirConfig, Channel};
+use ambit_ran::fleet::{self, Fate, Fleet, FleetConfig, Schedule, numbered_payload};
+use ambit_ran::frame::SiteReader;
+use ambit_ran::gnb::{GnbConfig, ReaderConfig};
+use ambit_ran::net::{NetConfig, Progress, Stop, Summary, run};
+use ambit_ran::site::Site;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use self::state::State;
+use super::printed;
+use crate::config::Config;
+use crate::failure::Failure;
+
+/// Run readers and devices against a core.
+///
+/// The devices come from the CSV that was imported into the core, keys included. Each registers and then reports at its
+/// share of --rate. Their non-volatile memory (anchors, counters) is kept in a state file between runs, as real devices keep
+/// theirs. A core that is not there or goes away is waited for.
+#[derive(Args)]
+pub(crate) struct Ran {
+    /// N2 address of the core.
+    #[arg(long, value_name = "ADDR")]
+    n2: String,
+    /// Device CSV with keys.
+    #[arg(long, value_name = "FILE")]
+    devices: PathBuf,
+    /// Configuration file: the network, its epoch, and the readers (`[[reader]]`).
+    #[arg(long, value_name = "FILE", env = "AMBIT_CONFIG")]
+    config: Option<PathBuf>,
+    /// Reports a second, over all devices.
+    #[arg(long, default_value_t = 10.0)]
+    rate: f64,
+    /// How long to run; then devices stop reporting and what is left is waited for, up to --linger [default: until SIGINT].
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// How long to wait for the last answers, in seconds.
+    #[arg(long, default_value_t = 10)]
+    linger: u64,
+    /// Share of frames that the air loses, each way: 0 to 1, or a percentage such as 10%.
+    #[arg(long, default_value = "0", value_parser = parse_share)]
+    loss: f64,
+    /// Readers of the one gNB, when the configuration names none: reader r serves area code r.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    readers: u16,
+    /// Seed of the air and the devices [default: drawn].
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The devices' non-volatile memory [default: FILE.state beside --devices].
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Write what each device said and saw accepted, one JSON object an item.
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// The summary as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Time over which devices are first powered, so that they do not all speak at once.
+const POWER_ON_SPREAD_MS: u64 = 2000;
+
+impl Ran {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let config = match &self.config {
+            Some(path) => Config::read(path)?,
+            None => Config::default(),
+        };
+        if !(self.rate.is_finite() && self.rate > 0.0) {
+            return Err(Failure::input(
+                "rate_invalid",
+                "--rate: must be more than 0",
+            ));
+        }
+        let n2 = resolve(&self.n2)?;
+        let file = File::open(&self.devices)
+            .map_err(|error| Failure::io(self.devices.display(), &error))?;
+        let devices = read_csv(file).map_err(|errors| {
+            Failure::input(
+                "csv_refused",
+                format!("{}\n{errors}", self.devices.display()),
+            )
+        })?;
+        let state_file = self
+            .state
+            .clone()
+            .unwrap_or_else(|| state_beside(&self.devices));
+        let state = State::read(&state_file)?;
+        let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
+        let mut site = self.site(&config, &devices, &state, seed)?;
+        // From here on counters are used: a run that does not come to its end must not use them again.
+        state.mark_in_use(&state_file)?;
+
+        let stop = Stop::new();
+        let mut signals =
+            Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure::io("signals", &error))?;
+        let on_signal = stop.clone();
+        thread::spawn(move || {
+            if signals.forever().next().is_some() {
+                on_signal.stop();
+            }
+        });
+        let mut net = NetConfig::new(n2);
+        net.backoff_max_ms = 1000;
+        net.duration_ms = self
+            .seconds
+            .map(|s| s.saturating_add(self.linger).saturating_mul(1000));
+        let bar = self.bar(devices.len());
+        let over_ms = self.seconds.map_or(u64::MAX, |s| s.saturating_mul(1000));
+        let summary = run(&mut site, &net, &stop, |progress| {
+            show_progress(bar.as_ref(), progress);
+            if progress.elapsed_ms >= over_ms && progress.pending == 0 {
+                stop.stop();
+            }
+        });
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+        let summary = summary.map_err(|error| Failure::input("n2_invalid", error))?;
+        State::of(site.fleet()).write(&state_file)?;
+        if let Some(path) = &self.ledger {
+            write_ledger(path, site.fleet())
+                .map_err(|error| Failure::io(path.display(), &error))?;
+        }
+        self.report(&summary, seed)
+    }
+
+    fn site(
+        &self,
+        config: &Config,
+        devices: &[DeviceSpec],
+        state: &State,
+        seed: u64,
+    ) -> Result<Site, Failure> {
+        let snid = config.snid()?;
+        let gnbs = self.gnbs(config, snid)?;
+        let readers: Vec<SiteReader> = (0u16..)
+            .zip(&gnbs)
+            .flat_map(|(gnb, state)| {
+                state.readers.iter().map(move |reader| SiteReader {
+                    gnb,
+                    reader_index: reader.reader_index,
+                })
+            })
+            .collect();
+        let mut fleet = Fleet::new(
+            FleetConfig {
+                // A ledger that is written out must be whole.
+                ledger_items_max: if self.ledger.is_some() {
+                    usize::MAX
+                } else {
+                    64
+                },
+                ..FleetConfig::new(seed)
+            },
+            numbered_payload(),
+        );
+        let interval_ms = (devices.len() as f64 * 1000.0 / self.rate).ceil().max(1.0) as u64;
+        let run_ms = self
+            .seconds
+            .map(|s| s.saturating_mul(1000).saturating_sub(POWER_ON_SPREAD_MS));
+        let schedule = fleet.add_schedule(Schedule {
+            first_ms: 0,
+            interval_ms,
+            jitter_ms: interval_ms,
+            items_max: run_ms.map(|ms| u32::try_from(ms / interval_ms).unwrap_or(u32::MAX)),
+        });
+        let mut rng = fastrand::Rng::with_seed(seed);
+        for (n, device) in devices.iter().enumerate() {
+            let Some(key) = &device.key else {
+                let message = format!(
+                    "{}: line {}, column key: must be given",
+                    self.devices.display(),
+                    device.line
+                );
+                return Err(Failure::input("csv_refused", message));
+            };
+            let mut profile = Profile::new(device.device_type, device.form, snid);
+            profile.tag_len = device.tag_len;
+            profile.period_s = config.network.epoch_s;
+            profile.timing.answer_timeout_ms = 1000;
+            profile.timing.backoff_first_ms = 250;
+            profile.timing.backoff_max_ms = 10_000;
+            let kept = state.device(&device.device_id);
+            let reader = readers.get(n % readers.len().max(1)).copied();
+            fleet.add(fleet::DeviceSpec {
+                device_id: device.device_id.clone(),
+                key: RootKey::new(*key.expose()),
+                suite: device.suite,
+                profile,
+                anchor: kept.anchor,
+                counter: kept.counter,
+                reader: reader.unwrap_or(SiteReader {
+                    gnb: 0,
+                    reader_index: 1,
+                }),
+                schedule,
+                power_cycles: None,
+                power_on_ms: Some(rng.u64(0..POWER_ON_SPREAD_MS)),
+            });
+        }
+        let channel = Channel {
+            delay_ms_min: 2,
+            delay_ms_max: 20,
+            ..Channel::lossy(self.loss)
+        };
+        Ok(Site::new(AirConfig::symmetric(seed, channel), gnbs, fleet))
+    }
+
+    /// The gNBs and readers that the configuration names, or one gNB with readers 1 to `--readers`.
+    fn gnbs(&self, config: &Config, snid: Snid) -> Result<Vec<GnbConfig>, Failure> {
+        let aiotf = config.aiotf([0; 16])?;
+        if aiotf.readers.is_empty() {
+            return Ok(vec![GnbConfig::new(1, snid, self.readers)]);
+        }
+        let mut named: Vec<_> = aiotf.readers.iter().collect();
+        named.sort_unstable_by_key(|(gnb_id, _)| **gnb_id);
+        let gnbs = named.into_iter().map(|(gnb_id, readers)| {
+            let mut gnb = GnbConfig::new(*gnb_id, snid, 0);
+            gnb.readers = readers
+                .iter()
+                .map(|(reader_index, area_code)| ReaderConfig {
+                    reader_index: *reader_index,
+                    area_code: *area_code,
+                })
+                .collect();
+            gnb
+        });
+        Ok(gnbs.collect())
+    }
+
+    fn bar(&self, devices: usize) -> Option<ProgressBar> {
+        if self.json || !std::io::stderr().is_terminal() {
+            return None;
+        }
+        let bar = match self.seconds {
+            Some(seconds) => ProgressBar::new(seconds * 1000),
+            None => ProgressBar::no_length(),
+        };
+        if let Ok(style) = ProgressStyle::with_template("{bar:24} {msg}") {
+            bar.set_style(style);
+        }
+        bar.set_message(format!("{devices} devices"));
+        Some(bar)
+    }
+
+    fn report(&self, summary: &Summary, seed: u64) -> Result<(), Failure> {
+        let (progress, fleet) = (&summary.progress, &summary.fleet);
+        let mut out = std::io::stdout();
+        if self.json {
+            let summary = json!({
+                "seed": seed,
+                "elapsed_s": progress.elapsed_ms as f64 / 1000.0,
+                "devices": progress.devices,
+                "registered": progress.registered,
+                "items": fleet.items,
+                "accepted": fleet.accepted,
+                "pending": fleet.pending(),
+                "expired": fleet.expired,
+                "reports_built": fleet.reports_built,
+                "reports_transmitted": fleet.reports_transmitted,
+                "downlinks": fleet.downlinks,
+                "downlinks_ignored": fleet.downlinks_ignored,
+                "gnbs": progress.gnbs,
+                "reconnects": progress.reconnects,
+                "connect_failures": progress.connect_failures,
+                "late_ms_max": summary.late_ms_max,
+                "last_error": summary.last_error,
+            });
+            return printed(writeln!(out, "{summary}"));
+        }
+        printed(writeln!(
+            out,
+            "{} of {} devices registered; {} of {} items accepted, {} waiting; {} reports built, {} transmissions; {} reconnects",
+            progress.registered,
+            progress.devices,
+            fleet.accepted,
+            fleet.items,
+            fleet.pending(),
+            fleet.reports_built,
+            fleet.reports_transmitted,
+            progress.reconnects,
+        ))
+    }
+}
+
+fn show_progress(bar: Option<&ProgressBar>, progress: &Progress) {
+    if let Some(bar) = bar {
+        bar.set_position(progress.elapsed_ms);
+        bar.set_message(format!(
+            "{} s  {}/{} registered  {} accepted, {} waiting  {} of {} gNBs connected",
+            progress.elapsed_ms / 1000,
+            progress.registered,
+            progress.devices,
+            progress.accepted,
+            progress.pending,
+            progress.gnbs_connected,
+            progress.gnbs,
+        ));
+    }
+}
+
+/// Items of all devices, one JSON object a line.
+fn write_ledger(path: &Path, fleet: &Fleet) -> std::io::Result<()> {
+    let mut out = BufWriter::new(File::create(path)?);
+    for device in fleet.devices() {
+        for item in device.ledger() {
+            let fate = match item.fate {
+                Fate::Waiting => "waiting",
+                Fate::Accepted { .. } => "accepted",
+                Fate::Expired => "expired",
+                Fate::Lost => "lost",
+            };
+            let reports: Vec<Value> = item
+                .reports
+                .iter()
+                .map(|report| {
+                    json!({
+                        "form": report.form.name(),
+                        "tag1": hex::encode(report.tag1()),
+                        "transmissions": report.transmissions,
+                    })
+                })
+                .collect();
+            let line = json!({
+                "device_id": hex::encode(device.device_id()),
+                "item": item.number,
+                "cause": item.cause.number(),
+                "seq": item.seq,
+                "fate": fate,
+                "reports": reports,
+            });
+            writeln!(out, "{line}")?;
+        }
+    }
+    out.flush()
+}
+
+fn resolve(text: &str) -> Result<SocketAddr, Failure> {
+    let bad =
+        |rule: &dyn std::fmt::Display| Failure::input("n2_invalid", format!("--n2 {text}: {rule}"));
+    let mut found = text.to_socket_addrs().map_err(|error| bad(&error))?;
+    found.next().ok_or_else(|| bad(&"no such address"))
+}
+
+/// A share of 0 to 1, or a percentage.
+fn parse_share(text: &str) -> Result<f64, String> {
+    let (number, scale) = match text.strip_suffix('%') {
+        Some(percent) => (percent, 100.0),
+        None => (text, 1.0),
+    };
+    match number.trim().parse::<f64>() {
+        Ok(value) if (0.0..=scale).contains(&value) => Ok(value / scale),
+        _ => Err("must be 0 to 1, or a percentage such as 10%".into()),
+    }
+}
+
+fn state_beside(devices: &Path) -> PathBuf {
+    let mut name = devices.as_os_str().to_owned();
+    name.push(".state");
+    name.into()
+}
