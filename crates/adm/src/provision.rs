@@ -86,6 +86,8 @@ impl Adm {
                     field: "form",
                     rule: error.to_string(),
                 })?;
+            // What memory has no room for must fail before anything is written.
+            self.registry.fleet(&device.fleet, &self.config)?;
             let fresh = match device.key {
                 Some(_) => None,
                 None => Some(self.generate_key()?),
@@ -156,12 +158,16 @@ impl Adm {
         now_ms: i64,
     ) -> Result<(), ProvisionError> {
         let row = self.device_row(device_id)?;
-        if row.disabled == disabled {
-            return Ok(());
+        let is_change = row.disabled != disabled;
+        if is_change {
+            self.store.device_set_disabled(row.id, disabled)?;
         }
-        self.store.device_set_disabled(row.id, disabled)?;
+        // Also when the store says so already: another process may have written it.
         if let Some(device) = self.registry.by_row(row.id) {
             device.disabled = disabled;
+        }
+        if !is_change {
+            return Ok(());
         }
         let kind = if disabled {
             "device_was_disabled"
@@ -184,6 +190,7 @@ impl Adm {
         self.take_up(&DeviceRow {
             wrapped_key,
             key_version,
+            counter_last: None,
             ..row
         })?;
         self.say_of_device("device_key_rotated", device_id, now_ms);
@@ -207,6 +214,9 @@ impl Adm {
 
     /// Makes a stored device known in memory: registry, tables of the epochs in force, counter index.
     fn take_up(&mut self, row: &DeviceRow) -> Result<(), OpenError> {
+        if let Some((index, old)) = self.registry.of_row(row.id) {
+            self.counters.remove(index, old);
+        }
         let index = self.registry.add(row, &self.kek, &self.config)?;
         if let Some(device) = self.registry.get(index) {
             for table in &mut self.tables {

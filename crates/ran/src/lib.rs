@@ -13,11 +13,9 @@
 //! | [`fleet`] | devices, their power, schedules and ledger |
 //! | [`site`] | all of these on one clock |
 //! | [`net`] | a site over TCP in real time |
-//! | [`devices_csv`] | devices out of a CSV file |
 #![forbid(unsafe_code)]
 
 pub mod air;
-pub mod devices_csv;
 pub mod fleet;
 pub mod frame;
 pub mod gnb;

@@ -79,7 +79,7 @@ pub trait Store: Send {
     /// [`StoreError::UnknownDevice`].
     fn device_set_disabled(&mut self, device: i64, disabled: bool) -> Result<(), StoreError>;
 
-    /// Replaces a device's wrapped key and returns the new key version (the old one plus 1).
+    /// Replaces a device's wrapped key and returns the new key version (the old one plus 1). Its counter starts afresh.
     ///
     /// # Errors
     /// [`StoreError::UnknownDevice`].

@@ -3,8 +3,10 @@
 
 mod common;
 
-use ambit_store::{ChainRow, EventFilter, NewDevice, NewEvent, Store, StoreError};
-use common::{new_device, on_each};
+use ambit_store::{
+    ChainRow, EventFilter, Insert, NewDevice, NewEvent, NewRecord, Store, StoreError,
+};
+use common::{accept, new_device, new_record, on_each};
 use std::ops::ControlFlow;
 
 #[test]
@@ -313,5 +315,27 @@ fn a_named_value_is_kept() {
             store.meta("network_id").unwrap().as_deref(),
             Some(b"two".as_slice())
         );
+    });
+}
+
+#[test]
+fn a_new_key_lets_the_counter_begin_again() {
+    on_each("new-counter", |store| {
+        store.devices_insert(&[new_device(b"dev-1")]).unwrap();
+        let counted = |counter, tag1| NewRecord {
+            counter: Some(counter),
+            ..new_record(1, tag1)
+        };
+        accept(store, &[counted(9, b"tag-0009")]);
+        assert!(matches!(
+            accept(store, &[counted(1, b"tag-0001")])[..],
+            [Insert::StaleCounter { last: 9 }]
+        ));
+        store.device_set_key(1, b"another wrapped key").unwrap();
+        assert_eq!(store.device(b"dev-1").unwrap().unwrap().counter_last, None);
+        assert!(matches!(
+            accept(store, &[counted(1, b"tag-0001")])[..],
+            [Insert::New { .. }]
+        ));
     });
 }

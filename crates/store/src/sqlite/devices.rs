@@ -108,6 +108,9 @@ pub(super) fn set_key(
     device: i64,
     wrapped_key: &[u8],
 ) -> Result<u32, StoreError> {
+    // A new key has counters of its own: a device that gets it may begin again.
+    t.prepare_cached("DELETE FROM counter WHERE device = ?1")?
+        .execute((device,))?;
     t.prepare_cached("UPDATE device SET wrapped_key = ?2, key_version = key_version + 1 WHERE id = ?1 RETURNING key_version")?
         .query_row((device, wrapped_key), |row| row.get(0))
         .optional()?

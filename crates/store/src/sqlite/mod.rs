@@ -75,9 +75,18 @@ impl SqliteStore {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let value = work(&transaction)?;
-        transaction.commit()?;
-        Ok(value)
+        let written = work(&transaction).and_then(|value| {
+            transaction.commit()?;
+            Ok(value)
+        });
+        if matches!(written, Err(StoreError::DiskFull)) {
+            // The log cannot grow, and it is not emptied before it has grown: as soon as there is a little room, this
+            // brings it into the database and gives its place back. While there is none, it fails and changes nothing.
+            let _ = self
+                .connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
+        }
+        written
     }
 
     /// Runs `work` in one read transaction.

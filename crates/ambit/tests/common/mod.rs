@@ -1,0 +1,183 @@
+//! Runs the `ambit` program as its users do: processes, files, signals.
+
+#![allow(dead_code, unreachable_pub)] // Each test file uses its own part.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A directory of a test's own, with a data directory in it.
+pub struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// `ambit ARGS`, with this place's data directory.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ambit"));
+        command
+            .args(args)
+            .env("AMBIT_DATA_DIR", self.path("data"))
+            .env_remove("AMBIT_CONFIG")
+            .current_dir(self.dir.path());
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs a command that must succeed and returns what it printed.
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        text
+    }
+
+    /// Runs a command that prints JSON lines.
+    pub fn json(&self, args: &[&str]) -> Vec<Value> {
+        let text = self.ok(args);
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// Runs a command that must fail with this exit code and returns its message.
+    pub fn fails(&self, exit: i32, args: &[&str]) -> String {
+        let output = self.run(args);
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(exit), "{args:?}: {message}");
+        assert!(!message.contains("panicked"), "{message}");
+        message
+    }
+
+    /// Imports `count` devices with keys, forms and suites mixed; the CSV is `fleet.csv`.
+    pub fn import_fleet(&self, count: u32) {
+        let forms = ["beacon", "beacon", "concealed", "counter"];
+        let mut csv = "device_id,device_type,suite,form,key,tag_len,fleet\n".to_owned();
+        for n in 0..count {
+            let form = forms[n as usize % forms.len()];
+            let key: u128 = fastrand::u128(..);
+            csv += &format!("{n:08x},2b,{},{form},{key:032x},8,f{}\n", n % 3 + 1, n % 2);
+        }
+        self.write("fleet.csv", &csv);
+        self.ok(&["device", "import", "fleet.csv"]);
+    }
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A running core.
+pub struct Core {
+    child: Child,
+    pub n2: String,
+    pub http: String,
+}
+
+impl Core {
+    /// Starts `ambit serve` on given addresses and waits until it is ready.
+    pub fn start(place: &Place, n2: &str, args: &[&str]) -> Self {
+        let mut all = vec!["serve", "--n2", n2, "--http", "127.0.0.1:0"];
+        all.extend(args);
+        let mut child = place
+            .command(&all)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let out = child.stdout.as_mut().unwrap();
+        BufReader::new(out).read_line(&mut line).unwrap();
+        let ready: Value = serde_json::from_str(&line).expect("the ready line");
+        Self {
+            child,
+            n2: ready["n2"].as_str().unwrap().into(),
+            http: ready["http"].as_str().unwrap().into(),
+        }
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; returns whether it ended cleanly.
+    pub fn terminate(mut self) -> bool {
+        let pid = self.child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        self.child.wait().unwrap().success()
+    }
+
+    /// GET over HTTP/1.1: status and body.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.http).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let status = text.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = text.split_once("\r\n\r\n").unwrap().1.to_owned();
+        (status, body)
+    }
+
+    /// The value of a metric line that starts so; 0 when it is not there.
+    pub fn metric(&self, start: &str) -> u64 {
+        let (_, body) = self.get("/metrics");
+        let line = body.lines().find(|line| line.starts_with(start));
+        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}
+
+/// Waits until `is_so`, for at most half a minute.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(
+            started.elapsed() < Duration::from_secs(30),
+            "waited in vain: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The lines of a file of JSON objects.
+pub fn json_lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
