@@ -138,13 +138,13 @@ fn table(summary: &DemoSummary) -> String {
         ),
         String::new(),
         format!(
-            "{:<12}{:>10}{:>18}{:>20}",
+            "{:<12}{:>10}{:>20}{:>21}",
             "form", "accepted", "repeats of an item", "copies of a report"
         ),
     ];
     for form in &summary.forms {
         lines.push(format!(
-            "{:<12}{:>10}{:>18}{:>20}",
+            "{:<12}{:>10}{:>20}{:>21}",
             form.form, form.accepted_new, form.accepted_repeat, form.accepted_duplicate
         ));
     }
