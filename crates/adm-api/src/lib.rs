@@ -17,7 +17,7 @@ pub trait AdmClient {
     /// When this returns, the acceptance record of every [`Verdict::Accept`] is on disk: the ACCEPT may leave.
     fn authenticate(&mut self, now_ms: i64, reports: &[DoaReport<'_>], verdicts: &mut Vec<Verdict>);
 
-    /// Housekeeping: events that rate limiting held back, budgets. To be called about once a second.
+    /// Housekeeping: events that rate limiting held back. To be called about once a second.
     fn tick(&mut self, now_ms: i64);
 }
 

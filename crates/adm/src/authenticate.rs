@@ -169,7 +169,13 @@ impl Adm {
                 continue;
             }
             match verify(device, &candidate, &view) {
-                Some(_) if found.is_some() => return Err(refuse(Outcome::AmbiguousMatch)),
+                Some(_) if found.is_some() => {
+                    // The alarm names one of them; the other has the same key.
+                    return Err(Judged {
+                        device_id: Some(device.device_id.clone()),
+                        ..refuse(Outcome::AmbiguousMatch)
+                    });
+                }
                 Some((k_aiotf, exchange, plaintext)) => {
                     let item = plaintext.item().map_err(|_| refuse(Outcome::Malformed))?;
                     let epoch = if form == Form::Blind {
@@ -370,7 +376,10 @@ impl Adm {
                     (outcome, &matched.p2)
                 }
                 Some(Insert::Duplicate { accept }) => (Outcome::AcceptedDuplicate, accept),
-                Some(Insert::StaleCounter { .. }) => (Outcome::CloneSuspicion, &[]),
+                Some(Insert::StaleCounter { last }) => {
+                    self.move_counter(matched.index, *last);
+                    (Outcome::CloneSuspicion, &[])
+                }
             };
             let judged = Judged {
                 outcome,
@@ -408,10 +417,21 @@ impl Adm {
         };
         device.recent.record(matched.cause, matched.seq, now_ms);
         if let Some(counter) = matched.nonce.counter() {
-            let old = device.counter_last.replace(counter);
-            if let Some(device) = self.registry.get(matched.index) {
-                self.counters.advance(matched.index, device, old);
-            }
+            self.move_counter(matched.index, counter);
+        }
+    }
+
+    /// Moves a device's last counter in memory; it never goes back.
+    fn move_counter(&mut self, index: Index, counter: u32) {
+        let Some(device) = self.registry.get_mut(index) else {
+            return;
+        };
+        if device.counter_last.is_some_and(|last| last >= counter) {
+            return;
+        }
+        let old = device.counter_last.replace(counter);
+        if let Some(device) = self.registry.get(index) {
+            self.counters.advance(index, device, old);
         }
     }
 

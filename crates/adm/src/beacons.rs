@@ -5,7 +5,7 @@
 
 use ambit_adm_api::Beacons;
 use ambit_protocol::RandN;
-use ambit_protocol::chain::{BeaconChain, ELEMENT_OCTETS};
+use ambit_protocol::chain::{self, BeaconChain, ELEMENT_OCTETS};
 use ambit_store::{ChainRow, Store};
 use zeroize::Zeroizing;
 
@@ -17,6 +17,8 @@ pub(crate) struct BeaconSource {
     chain: Box<BeaconChain>,
     /// The newest RAND_n asked for: walking to it from a checkpoint is not free.
     newest: Option<RandN>,
+    /// The oldest epoch whose reports are accepted, by what the store can know: see [`BeaconSource::at`].
+    oldest: u32,
 }
 
 impl BeaconSource {
@@ -57,6 +59,11 @@ impl BeaconSource {
         if epoch > self.row.epoch_issued {
             store.chain_set_epoch(&self.row.snid, epoch)?;
             self.row.epoch_issued = epoch;
+            if self.newest.is_none() {
+                // This process did not see the epoch before. The store may be an older copy, put back, that lacks the
+                // records of that epoch: its reports would be accepted once more.
+                self.oldest = epoch;
+            }
         }
         let current = match self.newest {
             Some(rand_n) if rand_n.epoch() == epoch => rand_n,
@@ -65,12 +72,17 @@ impl BeaconSource {
         self.newest = Some(current);
 
         let start_ms = self.start_ms(epoch);
-        let grace_until_ms = start_ms.saturating_add(i64::from(config.grace_s) * 1000);
+        let grace_ms = i64::from(config.grace_s) * 1000;
+        // A clock set back does not lengthen the grace.
+        let is_grace = now_ms.abs_diff(start_ms) < grace_ms.unsigned_abs();
         let previous = epoch
             .checked_sub(1)
-            .filter(|_| now_ms < grace_until_ms)
-            .and_then(|before| self.chain.rand_n(before))
-            .map(|rand_n| (rand_n, grace_until_ms));
+            .filter(|before| is_grace && *before >= self.oldest)
+            .map(|before| {
+                let element = chain::step(&current.element(), epoch, &config.snid);
+                let grace_until_ms = start_ms.saturating_add(grace_ms);
+                (RandN::new(before, element), grace_until_ms)
+            });
         Ok(Beacons {
             current,
             current_until_ms: self.start_ms(epoch.saturating_add(1)),
@@ -84,10 +96,10 @@ impl BeaconSource {
             last_epoch: row.last_epoch,
         };
         let seed = kek.unwrap::<ELEMENT_OCTETS>(&purpose, &row.seed_wrapped)?;
-        // The element before the first belongs to no epoch; nothing earlier than what may be issued is needed.
         let first = row.first_epoch;
         let chain = Box::new(BeaconChain::new(config.snid, &seed, first, row.last_epoch));
         Ok(Self {
+            oldest: row.epoch_issued.saturating_sub(1).max(first),
             row,
             chain,
             newest: None,

@@ -53,6 +53,8 @@ impl SearchBudget {
 struct Bucket {
     rate_per_s: f64,
     tokens: f64,
+    /// The dearest search so far.
+    cost_max: f64,
     refilled_ms: Option<i64>,
 }
 
@@ -61,13 +63,16 @@ impl Bucket {
         Self {
             rate_per_s,
             tokens: 0.0,
+            cost_max: 0.0,
             refilled_ms: None,
         }
     }
 
-    /// Holds one second's worth, but never less than two searches: a large population must not lock itself out.
+    /// Holds one second's worth, but never less than two of the dearest searches: a large population must not lock itself
+    /// out, and cheap searches of a small one must not spill what it saves.
     fn refill(&mut self, now_ms: i64, cost: f64) {
-        let capacity = self.rate_per_s.max(2.0 * cost);
+        self.cost_max = self.cost_max.max(cost);
+        let capacity = self.rate_per_s.max(2.0 * self.cost_max);
         self.tokens = match self.refilled_ms {
             None => capacity,
             Some(before) => {
@@ -75,7 +80,8 @@ impl Bucket {
                 (self.tokens + elapsed_s * self.rate_per_s).min(capacity)
             }
         };
-        self.refilled_ms = Some(self.refilled_ms.map_or(now_ms, |before| before.max(now_ms)));
+        // Also when the clock was set back: else nothing would be refilled until it has caught up.
+        self.refilled_ms = Some(now_ms);
     }
 }
 
@@ -117,5 +123,23 @@ mod tests {
         assert!(budget.take((1, 1), 1000, 1));
         assert!(!budget.take((1, 1), 1000, 2));
         assert!(budget.take((1, 1), 1000, 200_010));
+    }
+
+    #[test]
+    fn cheap_searches_do_not_keep_a_dear_one_out() {
+        let snid = Snid::new(Plmn::new("001", "01").unwrap(), None);
+        let config = AdmConfig {
+            search_prf_per_s_max: 10,
+            ..AdmConfig::new(snid)
+        };
+        let mut budget = SearchBudget::new(&config);
+        while budget.take((1, 1), 1000, 0) {}
+        let served = (0..1_000)
+            .filter(|s| {
+                budget.take((1, 1), 1, s * 1000);
+                budget.take((1, 1), 1000, s * 1000 + 1)
+            })
+            .count();
+        assert!(served >= 3, "{served}");
     }
 }

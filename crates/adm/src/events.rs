@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use ambit_protocol::AreaId;
 use ambit_store::{NewEvent, Store};
 
-/// Kinds and places remembered at most; beyond, new places of a kind share one entry.
+/// Kinds and places remembered at most; beyond, new places of a kind share one entry. Events that name a device have as
+/// much room again: only genuine reports raise them, and junk must not take the name off an alarm.
 const KEYS_MAX: usize = 4096;
 
 /// Events waiting for the store at most. They wait only while the store fails.
@@ -42,7 +43,7 @@ impl Severity {
 }
 
 pub(crate) struct EventLog {
-    interval_ms: i64,
+    interval_ms: u64,
     limits: HashMap<(&'static str, Subject), Limit>,
     queue: Vec<Queued>,
     dropped: u64,
@@ -66,7 +67,7 @@ struct Queued {
 impl EventLog {
     pub(crate) fn new(interval_s: u32) -> Self {
         Self {
-            interval_ms: i64::from(interval_s) * 1000,
+            interval_ms: u64::from(interval_s) * 1000,
             limits: HashMap::new(),
             queue: Vec::new(),
             dropped: 0,
@@ -82,11 +83,16 @@ impl EventLog {
         now_ms: i64,
     ) {
         let mut key = (kind, subject);
-        if self.limits.len() >= KEYS_MAX && !self.limits.contains_key(&key) {
+        let keys_max = match key.1.device_id {
+            Some(_) => 2 * KEYS_MAX,
+            None => KEYS_MAX,
+        };
+        if self.limits.len() >= keys_max && !self.limits.contains_key(&key) {
             key.1 = Subject::default();
         }
         match self.limits.get_mut(&key) {
-            Some(limit) if now_ms.saturating_sub(limit.written_ms) < self.interval_ms => {
+            // The difference either way: a clock set back must not hold alarms until it has caught up.
+            Some(limit) if now_ms.abs_diff(limit.written_ms) < self.interval_ms => {
                 limit.held += 1;
             }
             Some(limit) => {
@@ -129,7 +135,7 @@ impl EventLog {
         let interval_ms = self.interval_ms;
         let mut due = Vec::new();
         self.limits.retain(|(kind, subject), limit| {
-            if now_ms.saturating_sub(limit.written_ms) < interval_ms {
+            if now_ms.abs_diff(limit.written_ms) < interval_ms {
                 return true;
             }
             if limit.held == 0 {

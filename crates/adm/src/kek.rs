@@ -4,7 +4,7 @@
 //! that somebody who can write to the store cannot give one device's key to another.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::{Entropy, OpenError};
 
 const NONCE_OCTETS: usize = 12;
+const FILE_OCTETS_MAX: usize = 1024;
 const CHECK: &str = "kek_check";
 
 /// A key-encryption key of 256 bits.
@@ -91,13 +92,14 @@ impl Kek {
                 mode,
             });
         }
-        let mut text = Zeroizing::new(String::new());
+        // Room for all that is read, so that no copy is left behind by growing.
+        let mut text = Zeroizing::new(Vec::with_capacity(FILE_OCTETS_MAX + 1));
         Read::by_ref(&mut file)
-            .take(1024)
-            .read_to_string(&mut text)
+            .take(FILE_OCTETS_MAX as u64)
+            .read_to_end(&mut text)
             .map_err(io)?;
         let mut octets = Zeroizing::new([0; 32]);
-        hex::decode_to_slice(text.trim(), &mut *octets)
+        hex::decode_to_slice(text.trim_ascii(), &mut *octets)
             .map_err(|_| KekError::Format(path.into()))?;
         Ok(Self::from_octets(&octets))
     }
@@ -117,10 +119,14 @@ impl Kek {
         // Written beside and linked into place: the name never holds half a key, and an existing KEK is never replaced.
         let mut part = path.as_os_str().to_owned();
         part.push(".part");
+        // What an interrupted start left, or somebody put there, may be readable by others or lead elsewhere.
+        match std::fs::remove_file(&part) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(error).into()),
+            _ => {}
+        }
         let mut file = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&part)
             .map_err(io)?;
@@ -132,7 +138,8 @@ impl Kek {
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)?;
         }
-        Ok(Self::from_octets(&octets))
+        // From the file: whatever another process did meanwhile, the key in use is the one that a restart will find.
+        Ok(Self::load(path)?)
     }
 
     /// Wraps a secret for one `purpose` (and owner, part of it): nonce (12) ‖ ciphertext ‖ tag (16).

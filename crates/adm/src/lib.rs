@@ -37,7 +37,8 @@ pub struct AdmConfig {
     pub snid: Snid,
     /// Length of an epoch in seconds.
     pub period_s: u32,
-    /// How long the previous epoch's RAND_n is still accepted, in seconds.
+    /// How long the previous epoch's RAND_n is still accepted, in seconds. Not over a restart in which the epoch changed,
+    /// as the store may then be an older copy, put back.
     pub grace_s: u32,
     /// How many epochs a new chain reaches ahead.
     pub chain_epochs: u32,
@@ -146,7 +147,8 @@ impl Adm {
     /// Opens the ADM on a store: checks the KEK, loads and unwraps the keys, lays the beacon chain.
     ///
     /// # Errors
-    /// [`OpenError`]; nothing but what a first start creates (KEK check, chain) has been written.
+    /// [`OpenError`]; nothing but what a first start (KEK check, chain) or a changed period (chain) creates has been
+    /// written.
     pub fn open(
         config: AdmConfig,
         mut store: Box<dyn Store>,

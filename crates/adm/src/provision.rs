@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::events::Subject;
 use crate::kek::Purpose;
+use crate::tables::BeaconTable;
 use crate::{Adm, OpenError};
 
 /// A key that the ADM generated, to be handed over once.
@@ -140,6 +141,7 @@ impl Adm {
             };
             self.take_up(&row)?;
         }
+        self.settle();
         let detail = format!("{{\"devices\":{}}}", devices.len());
         self.events
             .say("devices_imported", Subject::default(), detail, now_ms);
@@ -193,6 +195,7 @@ impl Adm {
             counter_last: None,
             ..row
         })?;
+        self.settle();
         self.say_of_device("device_key_rotated", device_id, now_ms);
         Ok(key)
     }
@@ -225,6 +228,10 @@ impl Adm {
             self.counters.add(index, device);
         }
         Ok(())
+    }
+
+    fn settle(&mut self) {
+        self.tables.iter_mut().for_each(BeaconTable::settle);
     }
 
     fn generate_key(&mut self) -> Result<RootKey, OpenError> {

@@ -152,6 +152,11 @@ impl Registry {
         self.devices.get_mut(index as usize)
     }
 
+    pub(crate) fn of_row(&self, row: i64) -> Option<(Index, &Device)> {
+        let index = *self.by_row.get(&row)?;
+        Some((index, self.devices.get(index as usize)?))
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Index, &Device)> {
         (0..).zip(&self.devices)
     }
@@ -172,13 +177,14 @@ impl Registry {
         }
     }
 
-    fn fleet(&mut self, name: &str, config: &AdmConfig) -> Result<u16, OpenError> {
+    /// The number of a fleet, given on first sight.
+    pub(crate) fn fleet(&mut self, name: &str, config: &AdmConfig) -> Result<u16, OpenError> {
         if let Some(number) = self.fleet_by_name.get(name) {
             return Ok(*number);
         }
         let number = u16::try_from(self.fleets.len()).map_err(|_| OpenError::Config {
             field: "fleet",
-            rule: "at most 65536 fleets",
+            rule: "must be one of at most 65536",
         })?;
         self.fleets.push(Fleet {
             areas: config.fleet_areas.get(name).cloned(),
@@ -192,11 +198,23 @@ impl Registry {
 ///
 /// The rule names the previous record. Looking back over eight seqs covers a reader that holds a report back until the
 /// device has gone on: its item would otherwise be charged twice. A power-on starts afresh, since seq does.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct RecentItems {
     last_ms: i64,
-    /// Cause by seq, 0 where none.
+    /// Cause by seq, [`NO_CAUSE`] where none.
     causes: [u8; 16],
+}
+
+/// No 4-bit cause: 0 is one that a device may send.
+const NO_CAUSE: u8 = 16;
+
+impl Default for RecentItems {
+    fn default() -> Self {
+        Self {
+            last_ms: 0,
+            causes: [NO_CAUSE; 16],
+        }
+    }
 }
 
 impl RecentItems {
@@ -209,19 +227,19 @@ impl RecentItems {
     /// Notes a new record.
     pub(crate) fn record(&mut self, cause: Cause, seq: u8, now_ms: i64) {
         if cause == Cause::PowerOn {
-            self.causes = [0; 16];
+            self.causes = [NO_CAUSE; 16];
         } else if !self.is_repeat(cause, seq, now_ms) {
             // A new item: the seqs that come next belong to an earlier round.
             for ahead in 1..=8 {
                 if let Some(old) = self.causes.get_mut(usize::from((seq + ahead) % 16)) {
-                    *old = 0;
+                    *old = NO_CAUSE;
                 }
             }
         }
         if let Some(slot) = self.causes.get_mut(usize::from(seq)) {
             // Cause 1 never matches a later record.
             *slot = if cause == Cause::PowerOn {
-                0
+                NO_CAUSE
             } else {
                 cause.number()
             };

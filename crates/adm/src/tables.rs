@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use ambit_protocol::RandN;
 use ambit_protocol::schedule::{self, cut};
+use ambit_protocol::{DeviceForm, RandN};
 
 use crate::registry::{Device, Index, Registry};
-use ambit_protocol::DeviceForm;
 
 /// After so many failed verifications on one T-ID in one epoch it is refused (network rule 7, tag length 4).
 const FAILURES_MAX: u16 = 1024;
@@ -47,11 +46,15 @@ impl BeaconTable {
     pub(crate) fn add(&mut self, index: Index, device: &Device) {
         if device.form == DeviceForm::Beacon {
             self.added.push((t_id(device, &self.rand_n), index));
-            if self.added.len() > ADDED_MAX {
-                self.sorted.append(&mut self.added);
-                self.sorted.sort_unstable();
-                self.sorted.dedup();
-            }
+        }
+    }
+
+    /// Merges what was added when it is much. To be called once after all that is added together.
+    pub(crate) fn settle(&mut self) {
+        if self.added.len() > ADDED_MAX {
+            self.sorted.append(&mut self.added);
+            self.sorted.sort_unstable();
+            self.sorted.dedup();
         }
     }
 
@@ -110,6 +113,18 @@ impl CounterIndex {
             let last = device.counter_last.unwrap_or(0);
             let first = last.saturating_sub(self.window);
             self.insert(index, device, first..=last.saturating_add(self.window));
+        }
+    }
+
+    /// Takes a device out, as it was indexed: before its key or last counter is replaced.
+    pub(crate) fn remove(&mut self, index: Index, device: &Device) {
+        if device.form.has_counter() {
+            let key = device.key.prf_key(device.suite);
+            let last = device.counter_last.unwrap_or(0);
+            for counter in last.saturating_sub(self.window)..=last.saturating_add(self.window) {
+                let t_id = cut(&key.evaluate(&schedule::counter_t_id(counter)));
+                self.entries.remove(&(widen(t_id), index, counter));
+            }
         }
     }
 

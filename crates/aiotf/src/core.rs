@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use ambit_adm_api::{AdmClient, Beacons, DoaReport, Outcome, Tally, Verdict};
-use ambit_ngap::{Cause, FromGnb, InventoryRequest, NgapError, ReaderReport, Target, ToGnb};
+use ambit_ngap::{
+    Cause, FromGnb, InventoryRequest, MessageKind, NgapError, ReaderReport, Target, ToGnb,
+};
 use ambit_protocol::wire::{REPORT_OCTETS_MAX, ReportView};
 use ambit_protocol::{AreaId, RandN};
 
@@ -70,6 +72,9 @@ struct Pending {
     nas: Range<usize>,
 }
 
+/// How often the ADM does its housekeeping.
+const TICK_MS: i64 = 1000;
+
 /// How long after a failure of the ADM beacons are asked for again.
 const ADM_RETRY_MS: i64 = 1000;
 
@@ -109,6 +114,10 @@ impl<A: AdmClient> Aiotf<A> {
 
     /// One NGAP PDU of a connection.
     pub fn handle_pdu(&mut self, connection: ConnectionId, octets: &[u8], now_ms: i64) {
+        if !self.connections.contains_key(&connection) {
+            // What was still on its way here when the connection was closed.
+            return self.count("n2_connection_closed");
+        }
         match FromGnb::decode(octets) {
             Ok(message) => self.handle_message(connection, message, now_ms),
             Err(error) => self.refuse_pdu(connection, &error),
@@ -117,9 +126,11 @@ impl<A: AdmClient> Aiotf<A> {
 
     /// Time passed: rolls windows, releases old ones, housekeeping.
     pub fn handle_timeout(&mut self, now_ms: i64) {
-        if now_ms >= self.next_tick_ms {
+        // Also when the clock was set back: else nothing would happen until it has caught up.
+        let is_set_back = now_ms.saturating_add(TICK_MS) < self.next_tick_ms;
+        if now_ms >= self.next_tick_ms || is_set_back {
             self.adm.tick(now_ms);
-            self.next_tick_ms = now_ms.saturating_add(1000);
+            self.next_tick_ms = now_ms.saturating_add(TICK_MS);
         }
         self.roll(now_ms);
         let mut due = Vec::new();
@@ -143,7 +154,8 @@ impl<A: AdmClient> Aiotf<A> {
     pub fn poll_timeout(&self) -> i64 {
         let beacon = self.beacons.map(|beacons| beacons.current_until_ms);
         let gnbs = self.connections.values().filter_map(|state| match state {
-            Connection::Ready(gnb) => gnb.timeout_ms(),
+            // Without beacons no window can be asked for, however long ago that was due.
+            Connection::Ready(gnb) => gnb.timeout_ms(beacon.is_some()),
             Connection::AwaitingSetup => None,
         });
         let next = gnbs.chain(beacon).min().unwrap_or(i64::MAX);
@@ -163,7 +175,8 @@ impl<A: AdmClient> Aiotf<A> {
     /// Takes the gathered reports to the ADM as one batch, and the ACCEPTs of those that are on record to their gNBs.
     pub fn flush(&mut self, now_ms: i64) {
         if self.pending.is_empty() {
-            return;
+            // The reports of a connection that went away left their octets.
+            return self.nas.clear();
         }
         let reports: Vec<DoaReport<'_>> = self
             .pending
@@ -244,7 +257,12 @@ impl<A: AdmClient> Aiotf<A> {
         }
         let Some(Connection::Ready(gnb)) = self.connections.get_mut(&connection) else {
             self.count("n2_before_ng_setup");
-            return self.indicate(connection, Cause::MessageNotCompatible);
+            // Neither an answer nor another ERROR INDICATION is answered with one (clauses 10.4 and 10.5).
+            let kind = message.kind();
+            if kind.is_initiating() && kind != MessageKind::ErrorIndication {
+                self.indicate(connection, Cause::MessageNotCompatible);
+            }
+            return;
         };
         if message
             .session()
@@ -252,6 +270,7 @@ impl<A: AdmClient> Aiotf<A> {
         {
             return self.count("n2_other_aiotf");
         }
+        let retry_at_ms = now_ms.saturating_add(i64::from(self.config.window_retry_s) * 1000);
         match message {
             FromGnb::InventoryReport {
                 correlation,
@@ -279,9 +298,8 @@ impl<A: AdmClient> Aiotf<A> {
                 });
             }
             FromGnb::InventoryFailure { correlation, .. } => {
-                let retry_ms = i64::from(self.config.window_retry_s) * 1000;
                 if gnb.close(correlation) {
-                    gnb.retry_at_ms = Some(now_ms.saturating_add(retry_ms));
+                    gnb.retry_at_ms = Some(retry_at_ms);
                     self.count("window_refused");
                 } else {
                     self.count("n2_unknown_correlation");
@@ -291,7 +309,8 @@ impl<A: AdmClient> Aiotf<A> {
                 correlation, cause, ..
             } => {
                 if gnb.close(correlation) {
-                    gnb.retry_at_ms = Some(now_ms);
+                    // Not at once: a gNB that has no room would be asked and give up in turn without end.
+                    gnb.retry_at_ms = Some(retry_at_ms);
                     self.count("window_released_by_gnb");
                     let release = ToGnb::SessionReleaseCommand {
                         aiotf_id: self.config.aiotf_id,
@@ -402,7 +421,10 @@ impl<A: AdmClient> Aiotf<A> {
         let is_current = |beacons: &Beacons| now_ms < beacons.current_until_ms;
         if !self.beacons.as_ref().is_some_and(is_current) {
             match self.adm.beacons(now_ms) {
-                Ok(beacons) => {
+                Ok(mut beacons) => {
+                    // Whatever the ADM says, it is not asked again in the same breath.
+                    let soon_ms = now_ms.saturating_add(ADM_RETRY_MS);
+                    beacons.current_until_ms = beacons.current_until_ms.max(soon_ms);
                     self.beacons = Some(beacons);
                     self.adm_error = None;
                 }
@@ -423,18 +445,26 @@ impl<A: AdmClient> Aiotf<A> {
             let Connection::Ready(gnb) = state else {
                 continue;
             };
-            let is_waiting = gnb.retry_at_ms.is_some_and(|at| now_ms < at);
-            if !gnb.has_window(&beacons.current) && !is_waiting {
+            if gnb.has_window(&beacons.current) {
+                // It was an older window that the gNB refused or gave up.
+                gnb.retry_at_ms = None;
+            } else if gnb.retry_at_ms.is_none_or(|at| now_ms >= at) {
+                let areas = self.config.areas(gnb.id.id);
+                if areas.is_empty() {
+                    // A request that names no area would mean all of them.
+                    gnb.retry_at_ms = None;
+                    continue;
+                }
                 let correlation = gnb.open(beacons.current, release_at_ms);
-                requests.push((*connection, gnb.id.id, correlation));
+                requests.push((*connection, areas, correlation));
             }
         }
-        for (connection, gnb_id, correlation) in requests {
+        for (connection, areas, correlation) in requests {
             let request = ToGnb::InventoryRequest(InventoryRequest {
                 aiotf_id: self.config.aiotf_id,
                 correlation,
                 target: Target::AllDevices,
-                areas: self.config.areas(gnb_id),
+                areas,
                 readers: Vec::new(),
                 expected_d2r_octets: REPORT_OCTETS_MAX as u16,
                 approximate_devices: None,

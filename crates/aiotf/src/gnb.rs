@@ -49,14 +49,23 @@ impl Gnb {
         for window in &mut self.windows {
             window.release_at_ms.get_or_insert(release_at_ms);
         }
-        let correlation = self.next_correlation;
-        self.next_correlation = correlation.checked_add(1).unwrap_or(DO_A_FIRST);
+        let correlation = self.free_correlation();
+        self.next_correlation = after(correlation);
         self.windows.push(Window {
             correlation,
             rand_n,
             release_at_ms: None,
         });
         self.retry_at_ms = None;
+        correlation
+    }
+
+    /// The next correlation identifier that no open window has; there are always few windows.
+    fn free_correlation(&self) -> u16 {
+        let mut correlation = self.next_correlation;
+        while self.window(correlation).is_some() {
+            correlation = after(correlation);
+        }
         correlation
     }
 
@@ -87,16 +96,21 @@ impl Gnb {
             .collect()
     }
 
-    /// When something is due next.
-    pub(crate) fn timeout_ms(&self) -> Option<i64> {
+    /// When something is due next; asking again for a window only if one `may_open`.
+    pub(crate) fn timeout_ms(&self, may_open: bool) -> Option<i64> {
         let releases = self
             .windows
             .iter()
             .filter_map(|window| window.release_at_ms);
-        releases.chain(self.retry_at_ms).min()
+        let retry = self.retry_at_ms.filter(|_| may_open);
+        releases.chain(retry).min()
     }
 
     pub(crate) fn window_count(&self) -> usize {
         self.windows.len()
     }
+}
+
+fn after(correlation: u16) -> u16 {
+    correlation.checked_add(1).unwrap_or(DO_A_FIRST)
 }

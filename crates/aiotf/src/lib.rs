@@ -28,7 +28,7 @@ pub struct AiotfConfig {
     pub areas_default_max: u16,
     /// How many reports wait for the ADM at most before they are taken to it.
     pub batch_max: usize,
-    /// How long to wait before a window that a gNB refused is asked for again, in seconds.
+    /// How long to wait before a window that a gNB refused or gave up is asked for again, in seconds.
     pub window_retry_s: u32,
 }
 

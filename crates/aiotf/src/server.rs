@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ambit_adm_api::AdmClient;
 use ambit_ngap::framing::{FrameDecoder, frame_into};
@@ -27,6 +27,9 @@ const INPUTS_MAX: usize = 1024;
 
 /// Writes waiting for one gNB.
 const WRITES_MAX: usize = 1024;
+
+/// How long the end waits for gNBs to take what is queued for them.
+const STOP_WAIT: Duration = Duration::from_secs(3);
 
 /// Reads that the engine takes in before it goes to the ADM.
 const INPUTS_PER_TURN_MAX: usize = 256;
@@ -57,7 +60,7 @@ impl<A> Clone for Engine<A> {
 type Call<A> = Box<dyn FnOnce(&mut Aiotf<A>) + Send>;
 
 enum Input<A> {
-    Connected(ConnectionId, TcpStream, SyncSender<Vec<u8>>),
+    Connected(ConnectionId, Peer),
     Pdus(ConnectionId, Vec<Vec<u8>>),
     Disconnected(ConnectionId),
     Call(Call<A>),
@@ -106,7 +109,8 @@ impl<A: AdmClient + Send + 'static> Server<A> {
         !self.engine.is_finished()
     }
 
-    /// Ends the server: what has arrived is handled, then all connections are closed.
+    /// Ends the server: what has arrived is handled and answered, then all connections are closed. When this returns, no
+    /// answer is left in this process, but for gNBs that do not take theirs.
     ///
     /// # Errors
     /// [`Stopped`] when the engine had ended before.
@@ -149,6 +153,7 @@ pub fn unix_ms() -> i64 {
 struct Peer {
     stream: TcpStream,
     writes: SyncSender<Vec<u8>>,
+    writer: JoinHandle<()>,
 }
 
 fn run_engine<A: AdmClient>(mut aiotf: Aiotf<A>, inputs: &Receiver<Input<A>>) -> Aiotf<A> {
@@ -165,11 +170,12 @@ fn run_engine<A: AdmClient>(mut aiotf: Aiotf<A>, inputs: &Receiver<Input<A>>) ->
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => break,
         };
+        let is_idle = first.is_none();
         let more = std::iter::from_fn(|| inputs.try_recv().ok());
         for input in first.into_iter().chain(more).take(INPUTS_PER_TURN_MAX) {
             match input {
-                Input::Connected(connection, stream, writes) => {
-                    peers.insert(connection, Peer { stream, writes });
+                Input::Connected(connection, peer) => {
+                    peers.insert(connection, peer);
                     aiotf.handle_connected(connection);
                 }
                 Input::Pdus(connection, pdus) => {
@@ -187,18 +193,35 @@ fn run_engine<A: AdmClient>(mut aiotf: Aiotf<A>, inputs: &Receiver<Input<A>>) ->
             }
         }
         let now_ms = unix_ms();
-        if now_ms >= aiotf.poll_timeout() {
+        if is_idle || now_ms >= aiotf.poll_timeout() {
             aiotf.handle_timeout(now_ms);
         }
         aiotf.flush(now_ms);
         deliver(&mut aiotf, &mut peers);
     }
-    for peer in peers.into_values() {
-        // The writer ends when its channel does, after what is queued.
-        drop(peer.writes);
-        let _ = peer.stream.shutdown(Shutdown::Read);
-    }
+    close_all(peers);
     aiotf
+}
+
+/// Closes all connections once what is queued for them is written, or cannot be for too long.
+fn close_all(peers: HashMap<ConnectionId, Peer>) {
+    let closing: Vec<_> = peers
+        .into_values()
+        .map(|peer| {
+            // The writer ends when its channel does, after what is queued.
+            drop(peer.writes);
+            let _ = peer.stream.shutdown(Shutdown::Read);
+            (peer.stream, peer.writer)
+        })
+        .collect();
+    let until = Instant::now() + STOP_WAIT;
+    for (stream, writer) in closing {
+        while !writer.is_finished() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(2));
+        }
+        let _ = stream.shutdown(Shutdown::Both);
+        let _ = writer.join();
+    }
 }
 
 /// Hands what the function has to say to the writers, all PDUs of one gNB in one piece.
@@ -249,13 +272,32 @@ fn listen<A: Send + 'static>(
             thread::sleep(Duration::from_millis(100));
             continue;
         };
-        if open.load(Ordering::SeqCst) >= CONNECTIONS_MAX {
+        let Some(slot) = Slot::take(&open) else {
             continue;
-        }
+        };
         next += 1;
-        if serve(next, stream, inputs.clone(), Arc::clone(&open)).is_err() {
-            continue;
+        // A connection that cannot be served is closed by dropping it.
+        let _ = serve(next, stream, inputs.clone(), slot);
+    }
+}
+
+/// One of [`CONNECTIONS_MAX`] connections, from its accept until its reader ends.
+struct Slot(Arc<AtomicUsize>);
+
+impl Slot {
+    fn take(open: &Arc<AtomicUsize>) -> Option<Self> {
+        // Only the listener takes, so nothing comes between the look and the count.
+        if open.load(Ordering::SeqCst) >= CONNECTIONS_MAX {
+            return None;
         }
+        open.fetch_add(1, Ordering::SeqCst);
+        Some(Self(Arc::clone(open)))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -264,12 +306,12 @@ fn serve<A: Send + 'static>(
     connection: ConnectionId,
     stream: TcpStream,
     inputs: SyncSender<Input<A>>,
-    open: Arc<AtomicUsize>,
+    slot: Slot,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (mut writing, reading) = (stream.try_clone()?, stream.try_clone()?);
     let (writes, written) = mpsc::sync_channel::<Vec<u8>>(WRITES_MAX);
-    thread::Builder::new()
+    let writer = thread::Builder::new()
         .name(format!("n2-{connection}-out"))
         .spawn(move || {
             for octets in written {
@@ -282,15 +324,16 @@ fn serve<A: Send + 'static>(
     thread::Builder::new()
         .name(format!("n2-{connection}-in"))
         .spawn(move || {
-            open.fetch_add(1, Ordering::SeqCst);
-            if inputs
-                .send(Input::Connected(connection, stream, writes))
-                .is_ok()
-            {
+            let _slot = slot;
+            let peer = Peer {
+                stream,
+                writes,
+                writer,
+            };
+            if inputs.send(Input::Connected(connection, peer)).is_ok() {
                 read(connection, reading, &inputs);
                 let _ = inputs.send(Input::Disconnected(connection));
             }
-            open.fetch_sub(1, Ordering::SeqCst);
         })?;
     Ok(())
 }

@@ -1,0 +1,157 @@
+//! A store that outlives the ADM on it, and fails on demand.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use ambit_store::*;
+
+/// One store under several handles.
+#[derive(Clone)]
+pub struct TestStore(Arc<Mutex<Inner>>);
+
+struct Inner {
+    store: SqliteStore,
+    failing: Failing,
+}
+
+/// What fails, as if the disk were full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failing {
+    pub accept: bool,
+    pub events: bool,
+    pub chain: bool,
+    pub devices: bool,
+}
+
+impl TestStore {
+    pub fn in_memory() -> Self {
+        Self::over(SqliteStore::in_memory().unwrap())
+    }
+
+    pub fn file(path: &Path) -> Self {
+        Self::over(SqliteStore::open(path).unwrap())
+    }
+
+    fn over(store: SqliteStore) -> Self {
+        let failing = Failing::default();
+        Self(Arc::new(Mutex::new(Inner { store, failing })))
+    }
+
+    pub fn fail(&self, failing: Failing) {
+        self.0.lock().unwrap().failing = failing;
+    }
+
+    fn call<R>(
+        &self,
+        fails: impl Fn(&Failing) -> bool,
+        f: impl FnOnce(&mut SqliteStore) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        let mut inner = self.0.lock().unwrap();
+        if fails(&inner.failing) {
+            return Err(StoreError::DiskFull);
+        }
+        f(&mut inner.store)
+    }
+}
+
+const NEVER: fn(&Failing) -> bool = |_| false;
+
+impl Store for TestStore {
+    fn accept(
+        &mut self,
+        batch: &[NewRecord<'_>],
+        outcomes: &mut Vec<Insert>,
+    ) -> Result<(), StoreError> {
+        outcomes.clear();
+        self.call(|f| f.accept, |s| s.accept(batch, outcomes))
+    }
+
+    fn devices_insert(&mut self, devices: &[NewDevice<'_>]) -> Result<Vec<i64>, StoreError> {
+        self.call(|f| f.devices, |s| s.devices_insert(devices))
+    }
+
+    fn device(&mut self, device_id: &[u8]) -> Result<Option<DeviceRow>, StoreError> {
+        self.call(NEVER, |s| s.device(device_id))
+    }
+
+    fn devices_for_each(
+        &mut self,
+        f: &mut dyn FnMut(DeviceRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.call(NEVER, |s| s.devices_for_each(f))
+    }
+
+    fn device_count(&mut self) -> Result<u64, StoreError> {
+        self.call(NEVER, |s| s.device_count())
+    }
+
+    fn device_set_disabled(&mut self, device: i64, disabled: bool) -> Result<(), StoreError> {
+        self.call(|f| f.devices, |s| s.device_set_disabled(device, disabled))
+    }
+
+    fn device_set_key(&mut self, device: i64, wrapped_key: &[u8]) -> Result<u32, StoreError> {
+        self.call(|f| f.devices, |s| s.device_set_key(device, wrapped_key))
+    }
+
+    fn last_records(
+        &mut self,
+        since_ms: i64,
+        f: &mut dyn FnMut(LastRecord),
+    ) -> Result<(), StoreError> {
+        self.call(NEVER, |s| s.last_records(since_ms, f))
+    }
+
+    fn record(
+        &mut self,
+        device: i64,
+        epoch: u32,
+        tag1: &[u8],
+    ) -> Result<Option<RecordRow>, StoreError> {
+        self.call(NEVER, |s| s.record(device, epoch, tag1))
+    }
+
+    fn records_for_each(
+        &mut self,
+        filter: &RecordFilter<'_>,
+        f: &mut dyn FnMut(RecordRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.call(NEVER, |s| s.records_for_each(filter, f))
+    }
+
+    fn record_count(&mut self) -> Result<u64, StoreError> {
+        self.call(NEVER, |s| s.record_count())
+    }
+
+    fn events_insert(&mut self, events: &[NewEvent<'_>]) -> Result<(), StoreError> {
+        self.call(|f| f.events, |s| s.events_insert(events))
+    }
+
+    fn events_for_each(
+        &mut self,
+        filter: &EventFilter<'_>,
+        f: &mut dyn FnMut(EventRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.call(NEVER, |s| s.events_for_each(filter, f))
+    }
+
+    fn chain(&mut self, snid: &[u8; 9]) -> Result<Option<ChainRow>, StoreError> {
+        self.call(NEVER, |s| s.chain(snid))
+    }
+
+    fn chain_insert(&mut self, chain: &ChainRow) -> Result<(), StoreError> {
+        self.call(|f| f.chain, |s| s.chain_insert(chain))
+    }
+
+    fn chain_set_epoch(&mut self, snid: &[u8; 9], epoch: u32) -> Result<(), StoreError> {
+        self.call(|f| f.chain, |s| s.chain_set_epoch(snid, epoch))
+    }
+
+    fn meta(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.call(NEVER, |s| s.meta(name))
+    }
+
+    fn meta_set(&mut self, name: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.call(NEVER, |s| s.meta_set(name, value))
+    }
+}

@@ -1,0 +1,303 @@
+//! What the tests share: an ADM that does as it is told, and messages of a gNB.
+#![allow(dead_code, unreachable_pub)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use ambit_adm_api::*;
+use ambit_aiotf::{Aiotf, AiotfConfig, ConnectionId, Output};
+use ambit_ngap::{DeviceReport, FromGnb, GnbId, InventoryRequest, ReaderReport, ToGnb};
+use ambit_protocol::area::Plmn;
+use ambit_protocol::{AreaId, RandN, Snid};
+
+pub const AIOTF_ID: [u8; 16] = [0xa1; 16];
+pub const EPOCH_MS: i64 = 600_000;
+pub const GRACE_MS: i64 = 60_000;
+/// The start of epoch 1000.
+pub const START_MS: i64 = 1000 * EPOCH_MS;
+
+pub fn snid() -> Snid {
+    Snid::new(Plmn::new("001", "01").unwrap(), None)
+}
+
+pub fn area(code: u16) -> AreaId {
+    let [high, low] = code.to_be_bytes();
+    snid().area([0, high, low])
+}
+
+pub fn gnb(id: u32) -> GnbId {
+    GnbId {
+        plmn: *snid().plmn().octets(),
+        id,
+        bits: 24,
+    }
+}
+
+pub fn rand_n(epoch: u32) -> RandN {
+    RandN::new(epoch, [epoch as u8; 12])
+}
+
+/// Four readers for gNB 1, the default for others.
+pub fn config() -> AiotfConfig {
+    let readers = BTreeMap::from([(1, [0, 0, 1]), (2, [0, 0, 2]), (3, [0, 0, 2])]);
+    let mut config = AiotfConfig::new(snid(), AIOTF_ID);
+    config.readers.insert(1, readers);
+    config
+}
+
+/// An ADM by script: accepts every report, unless its last octet is 0.
+#[derive(Clone)]
+pub struct ScriptedAdm(Arc<Mutex<Script>>);
+
+pub struct Script {
+    /// Beacons asked for now fail.
+    pub is_failing: bool,
+    /// Instead of those by the clock.
+    pub beacons: Option<Beacons>,
+    pub beacons_asked: u32,
+    pub ticks: u32,
+    /// The batches that were taken to it.
+    pub batches: Vec<Vec<Heard>>,
+    /// Runs at the start of every batch.
+    pub on_batch: Option<Box<dyn FnMut() + Send>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    pub nas: Vec<u8>,
+    pub rand_n: RandN,
+    pub area_id: AreaId,
+    pub gnb_id: u32,
+    pub reader_index: u16,
+}
+
+impl ScriptedAdm {
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(Script {
+            is_failing: false,
+            beacons: None,
+            beacons_asked: 0,
+            ticks: 0,
+            batches: Vec::new(),
+            on_batch: None,
+        })))
+    }
+
+    /// One epoch without end.
+    pub fn steady() -> Self {
+        let adm = Self::new();
+        adm.script(|script| {
+            script.beacons = Some(Beacons {
+                current: rand_n(1000),
+                current_until_ms: i64::MAX / 2,
+                previous: None,
+            });
+        });
+        adm
+    }
+
+    pub fn script<R>(&self, f: impl FnOnce(&mut Script) -> R) -> R {
+        f(&mut self.0.lock().unwrap())
+    }
+
+    pub fn heard(&self) -> Vec<Heard> {
+        self.script(|script| script.batches.concat())
+    }
+}
+
+/// The ACCEPT of a report, which any octets do for.
+pub fn accept_of(nas: &[u8]) -> Vec<u8> {
+    nas.iter().take(49).map(|octet| !octet).collect()
+}
+
+impl AdmClient for ScriptedAdm {
+    fn beacons(&mut self, now_ms: i64) -> Result<Beacons, AdmError> {
+        self.script(|script| {
+            script.beacons_asked += 1;
+            if script.is_failing {
+                return Err(AdmError::Store("no space left".into()));
+            }
+            let epoch = now_ms.div_euclid(EPOCH_MS);
+            let start_ms = epoch * EPOCH_MS;
+            let epoch = u32::try_from(epoch).unwrap();
+            let grace_until_ms = start_ms + GRACE_MS;
+            Ok(script.beacons.unwrap_or(Beacons {
+                current: rand_n(epoch),
+                current_until_ms: start_ms + EPOCH_MS,
+                previous: (now_ms < grace_until_ms).then(|| (rand_n(epoch - 1), grace_until_ms)),
+            }))
+        })
+    }
+
+    fn authenticate(&mut self, _: i64, reports: &[DoaReport<'_>], verdicts: &mut Vec<Verdict>) {
+        let on_batch = self.script(|script| script.on_batch.take());
+        if let Some(mut on_batch) = on_batch {
+            on_batch();
+            self.script(|script| script.on_batch = Some(on_batch));
+        }
+        verdicts.clear();
+        for report in reports {
+            verdicts.push(match report.nas.last() {
+                None | Some(0) => Verdict::Silence(Outcome::NoMatch),
+                Some(_) => Verdict::Accept {
+                    nas: AcceptPdu::build(|out| {
+                        let accept = accept_of(report.nas);
+                        out[..accept.len()].copy_from_slice(&accept);
+                        Ok(accept.len())
+                    })
+                    .unwrap(),
+                    outcome: Outcome::AcceptedNew,
+                    session: None,
+                },
+            });
+        }
+        let heard = |report: &DoaReport<'_>| Heard {
+            nas: report.nas.to_vec(),
+            rand_n: report.rand_n,
+            area_id: report.area_id,
+            gnb_id: report.gnb_id,
+            reader_index: report.reader_index,
+        };
+        let batch = reports.iter().map(heard).collect();
+        self.script(|script| script.batches.push(batch));
+    }
+
+    fn tick(&mut self, _: i64) {
+        self.script(|script| script.ticks += 1);
+    }
+}
+
+/// What the AIOTF wants of the transport.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Seen {
+    Pdu(ConnectionId, ToGnb<'static>),
+    Close(ConnectionId),
+}
+
+/// An AIOTF on a scripted ADM, at a time of the test's choosing.
+pub struct Rig {
+    pub aiotf: Aiotf<ScriptedAdm>,
+    pub adm: ScriptedAdm,
+    pub now_ms: i64,
+}
+
+impl Rig {
+    pub fn new(config: AiotfConfig) -> Self {
+        Self::on(config, ScriptedAdm::new())
+    }
+
+    pub fn on(config: AiotfConfig, adm: ScriptedAdm) -> Self {
+        let aiotf = Aiotf::new(config, adm.clone(), START_MS);
+        let now_ms = START_MS;
+        Self { aiotf, adm, now_ms }
+    }
+
+    /// With gNB 1 welcomed on connection 1; returns the correlation identifier of its window.
+    pub fn with_gnb() -> (Self, u16) {
+        let mut rig = Self::new(config());
+        let correlation = rig.set_up(1, gnb(1));
+        (rig, correlation)
+    }
+
+    /// A connection is made, the gNB welcomed, and its window asked for.
+    pub fn set_up(&mut self, connection: ConnectionId, gnb_id: GnbId) -> u16 {
+        self.aiotf.handle_connected(connection);
+        self.pdu(connection, &ng_setup(gnb_id));
+        let seen = self.seen();
+        match &seen[seen.len() - 2..] {
+            [
+                Seen::Pdu(a, ToGnb::NgSetupResponse { .. }),
+                Seen::Pdu(b, ToGnb::InventoryRequest(request)),
+            ] if *a == connection && *b == connection => request.correlation,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn pdu(&mut self, connection: ConnectionId, message: &FromGnb<'_>) {
+        let octets = message.encode().unwrap();
+        self.octets(connection, &octets);
+    }
+
+    pub fn octets(&mut self, connection: ConnectionId, octets: &[u8]) {
+        self.aiotf.handle_pdu(connection, octets, self.now_ms);
+    }
+
+    /// Time passes, as the transport would have it: every timeout on the way is handled.
+    pub fn wait_ms(&mut self, ms: i64) {
+        let until_ms = self.now_ms + ms;
+        while self.aiotf.poll_timeout() <= until_ms {
+            let due_ms = self.aiotf.poll_timeout();
+            self.now_ms = self.now_ms.max(due_ms);
+            self.aiotf.handle_timeout(self.now_ms);
+            let next_ms = self.aiotf.poll_timeout();
+            assert!(next_ms > self.now_ms, "a timeout that is handled is over");
+        }
+        self.now_ms = until_ms;
+    }
+
+    /// What came out since the last look, flushing what is gathered.
+    pub fn seen(&mut self) -> Vec<Seen> {
+        self.aiotf.flush(self.now_ms);
+        std::iter::from_fn(|| self.aiotf.poll_output())
+            .map(|output| match output {
+                // Leaked: a test is short.
+                Output::Pdu(connection, octets) => {
+                    Seen::Pdu(connection, ToGnb::decode(octets.leak()).unwrap())
+                }
+                Output::Close(connection) => Seen::Close(connection),
+            })
+            .collect()
+    }
+
+    /// Of what came out, the windows asked for.
+    pub fn windows(&mut self) -> Vec<(ConnectionId, InventoryRequest<'static>)> {
+        let window = |seen| match seen {
+            Seen::Pdu(connection, ToGnb::InventoryRequest(request)) => Some((connection, request)),
+            _ => None,
+        };
+        self.seen().into_iter().filter_map(window).collect()
+    }
+
+    pub fn count(&self, name: &str) -> u64 {
+        self.aiotf.counts().get(name).copied().unwrap_or(0)
+    }
+}
+
+pub fn ng_setup(gnb_id: GnbId) -> FromGnb<'static> {
+    FromGnb::NgSetupRequest {
+        gnb_id,
+        name: None,
+        aiot_support: true,
+    }
+}
+
+/// A report of a device by way of a reader. Long enough to be one; silence if `nas` ends in 0.
+pub fn report(
+    correlation: u16,
+    gnb_id: GnbId,
+    reader_index: u16,
+    device_ngap_id: Option<u32>,
+    nas: &[u8],
+) -> FromGnb<'static> {
+    FromGnb::InventoryReport {
+        aiotf_id: AIOTF_ID,
+        correlation,
+        gnb_id,
+        readers: vec![ReaderReport {
+            reader_index,
+            devices: vec![DeviceReport {
+                nas: nas.to_vec().into(),
+                device_ngap_id,
+            }],
+        }],
+        complete: false,
+    }
+}
+
+pub fn inventory_failure(correlation: u16) -> FromGnb<'static> {
+    FromGnb::InventoryFailure {
+        aiotf_id: AIOTF_ID,
+        correlation,
+        cause: ambit_ngap::Cause::RadioResourcesNotAvailable,
+    }
+}
