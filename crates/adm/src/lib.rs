@@ -67,7 +67,7 @@ impl AdmConfig {
             counter_window: 16,
             blind_allowed: false,
             fleet_areas: HashMap::new(),
-            search_prf_per_s_max: 4_000_000,
+            search_prf_per_s_max: 1_500_000,
             search_reader_share_percent: 50,
             event_interval_s: 60,
         }
@@ -141,6 +141,8 @@ pub struct Adm {
     budget: SearchBudget,
     events: EventLog,
     tally: Tally,
+    /// Why the last batch could not be recorded.
+    store_fault: Option<String>,
 }
 
 impl Adm {
@@ -173,6 +175,7 @@ impl Adm {
             beacons,
             tables: Vec::new(),
             tally: Tally::default(),
+            store_fault: None,
         })
     }
 
@@ -184,6 +187,11 @@ impl Adm {
     /// Reports by outcome and form since the start.
     pub const fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// Why the last batch of reports could not be recorded; `None` while the store works.
+    pub fn store_fault(&self) -> Option<&str> {
+        self.store_fault.as_deref()
     }
 
     /// Devices known, disabled ones included.

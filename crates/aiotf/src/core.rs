@@ -6,17 +6,17 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
 
 use ambit_adm_api::{AdmClient, Beacons, DoaReport, Outcome, Tally, Verdict};
 use ambit_ngap::{
     Cause, FromGnb, InventoryRequest, MessageKind, NgapError, ReaderReport, Target, ToGnb,
 };
-use ambit_protocol::wire::{REPORT_OCTETS_MAX, ReportView};
-use ambit_protocol::{AreaId, RandN};
+use ambit_protocol::RandN;
+use ambit_protocol::wire::REPORT_OCTETS_MAX;
 
 use crate::AiotfConfig;
 use crate::gnb::{Connection, Gnb};
+use crate::queue::{Nas, Pending, ReportQueue};
 
 /// A connection on N2, named by whoever runs the transport.
 pub type ConnectionId = u64;
@@ -51,25 +51,11 @@ pub struct Aiotf<A> {
     adm_error: Option<String>,
     next_tick_ms: i64,
     connections: BTreeMap<ConnectionId, Connection>,
-    pending: Vec<Pending>,
-    /// NAS PDUs of the pending reports, one after the other.
-    nas: Vec<u8>,
+    queue: ReportQueue,
     verdicts: Vec<Verdict>,
     outputs: VecDeque<Output>,
     reports: Tally,
     counts: BTreeMap<&'static str, u64>,
-}
-
-/// A report waiting for the ADM.
-struct Pending {
-    connection: ConnectionId,
-    correlation: u16,
-    device_ngap_id: u32,
-    gnb_id: u32,
-    reader_index: u16,
-    area_id: AreaId,
-    rand_n: RandN,
-    nas: Range<usize>,
 }
 
 /// How often the ADM does its housekeeping.
@@ -88,8 +74,7 @@ impl<A: AdmClient> Aiotf<A> {
             adm_error: None,
             next_tick_ms: now_ms,
             connections: BTreeMap::new(),
-            pending: Vec::new(),
-            nas: Vec::new(),
+            queue: ReportQueue::default(),
             verdicts: Vec::new(),
             outputs: VecDeque::new(),
             reports: Tally::default(),
@@ -108,8 +93,7 @@ impl<A: AdmClient> Aiotf<A> {
     /// A transport connection is gone, and with it the gNB's windows.
     pub fn handle_disconnected(&mut self, connection: ConnectionId) {
         self.connections.remove(&connection);
-        self.pending
-            .retain(|report| report.connection != connection);
+        self.queue.forget(connection);
     }
 
     /// One NGAP PDU of a connection.
@@ -167,39 +151,32 @@ impl<A: AdmClient> Aiotf<A> {
         self.outputs.pop_front()
     }
 
-    /// Reports waiting for [`Aiotf::flush`].
+    /// Reports that still wait for [`Aiotf::flush`]: while there are any, it is to be called again soon.
     pub fn pending_reports(&self) -> usize {
-        self.pending.len()
+        self.queue.len()
     }
 
-    /// Takes the gathered reports to the ADM as one batch, and the ACCEPTs of those that are on record to their gNBs.
+    /// Takes gathered reports to the ADM as one batch, and the ACCEPTs of those that are on record to their gNBs. All that a
+    /// table lookup answers go at once; of those that need a population search only a few, and the rest waits.
     pub fn flush(&mut self, now_ms: i64) {
-        if self.pending.is_empty() {
-            // The reports of a connection that went away left their octets.
-            return self.nas.clear();
+        if self.queue.len() == 0 {
+            return;
         }
-        let reports: Vec<DoaReport<'_>> = self
-            .pending
+        let batch = self.queue.take_batch();
+        let reports: Vec<DoaReport<'_>> = batch
             .iter()
             .map(|report| DoaReport {
-                nas: self.nas.get(report.nas.clone()).unwrap_or_default(),
+                nas: report.nas.octets(),
                 rand_n: report.rand_n,
                 area_id: report.area_id,
                 gnb_id: report.gnb_id,
                 reader_index: report.reader_index,
             })
             .collect();
-        self.adm.authenticate(now_ms, &reports, &mut self.verdicts);
-        for (report, verdict) in reports.iter().zip(&self.verdicts) {
-            let form = ReportView::parse(report.nas)
-                .ok()
-                .map(|view| view.id().form());
-            self.reports.count(verdict.outcome(), form);
-        }
-        drop(reports);
-        let pending = std::mem::take(&mut self.pending);
-        let verdicts = std::mem::take(&mut self.verdicts);
-        for (report, verdict) in pending.iter().zip(&verdicts) {
+        let mut verdicts = std::mem::take(&mut self.verdicts);
+        self.adm.authenticate(now_ms, &reports, &mut verdicts);
+        for (report, verdict) in batch.iter().zip(&verdicts) {
+            self.reports.count(verdict.outcome(), report.nas.form());
             if let Verdict::Accept { nas, .. } = verdict {
                 let command = ToGnb::CommandRequest {
                     aiotf_id: self.config.aiotf_id,
@@ -212,9 +189,8 @@ impl<A: AdmClient> Aiotf<A> {
                 self.send(report.connection, &command);
             }
         }
-        (self.pending, self.verdicts) = (pending, verdicts);
-        self.pending.clear();
-        self.nas.clear();
+        self.verdicts = verdicts;
+        self.queue.recycle(batch);
     }
 
     /// The ADM behind this AIOTF, for administration in the same process.
@@ -394,13 +370,11 @@ impl<A: AdmClient> Aiotf<A> {
                 self.count("n2_no_device_ngap_id");
                 continue;
             };
-            if device.nas.len() > REPORT_OCTETS_MAX {
+            let Some(nas) = Nas::new(&device.nas) else {
                 self.reports.count(Outcome::Malformed, None);
                 continue;
-            }
-            let start = self.nas.len();
-            self.nas.extend_from_slice(&device.nas);
-            self.pending.push(Pending {
+            };
+            let shed = self.queue.push(Pending {
                 connection,
                 correlation,
                 device_ngap_id,
@@ -408,9 +382,13 @@ impl<A: AdmClient> Aiotf<A> {
                 reader_index,
                 area_id,
                 rand_n,
-                nas: start..self.nas.len(),
+                nas,
             });
-            if self.pending.len() >= self.config.batch_max {
+            if let Some(shed) = shed {
+                self.reports
+                    .count(Outcome::SearchBudgetExhausted, shed.nas.form());
+            }
+            if self.queue.lookups() >= self.config.batch_max {
                 self.flush(now_ms);
             }
         }

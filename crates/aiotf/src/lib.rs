@@ -5,6 +5,7 @@
 
 mod core;
 mod gnb;
+mod queue;
 pub mod server;
 
 use std::collections::{BTreeMap, HashMap};

@@ -34,6 +34,9 @@ const STOP_WAIT: Duration = Duration::from_secs(3);
 /// Reads that the engine takes in before it goes to the ADM.
 const INPUTS_PER_TURN_MAX: usize = 256;
 
+/// How long a new connection may take to send its first PDU.
+const FIRST_PDU_WAIT: Duration = Duration::from_secs(10);
+
 /// A running server. Dropping it leaves the threads running; [`Server::stop`] ends them.
 pub struct Server<A> {
     local_addr: SocketAddr,
@@ -160,17 +163,19 @@ fn run_engine<A: AdmClient>(mut aiotf: Aiotf<A>, inputs: &Receiver<Input<A>>) ->
     let mut peers: HashMap<ConnectionId, Peer> = HashMap::new();
     let mut is_stopping = false;
     while !is_stopping {
-        let wait_ms = aiotf
-            .poll_timeout()
-            .saturating_sub(unix_ms())
-            .clamp(0, 1000);
+        let wait_ms = match aiotf.pending_reports() {
+            0 => aiotf.poll_timeout().saturating_sub(unix_ms()),
+            // Searches wait, and what has come in meanwhile goes before them.
+            _ => 0,
+        };
+        let wait_ms = wait_ms.clamp(0, 1000);
         let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
         let first = match inputs.recv_timeout(wait) {
             Ok(input) => Some(input),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => break,
         };
-        let is_idle = first.is_none();
+        let is_idle = first.is_none() && aiotf.pending_reports() == 0;
         let more = std::iter::from_fn(|| inputs.try_recv().ok());
         for input in first.into_iter().chain(more).take(INPUTS_PER_TURN_MAX) {
             match input {
@@ -342,6 +347,11 @@ fn serve<A: Send + 'static>(
 fn read<A>(connection: ConnectionId, mut stream: TcpStream, inputs: &SyncSender<Input<A>>) {
     let mut frames = FrameDecoder::new();
     let mut buffer = vec![0; 64 * 1024];
+    // Who connects and says nothing must not keep a gNB's place.
+    if stream.set_read_timeout(Some(FIRST_PDU_WAIT)).is_err() {
+        return;
+    }
+    let mut has_spoken = false;
     loop {
         let octets = match stream.read(&mut buffer) {
             Ok(0) => return,
@@ -359,6 +369,12 @@ fn read<A>(connection: ConnectionId, mut stream: TcpStream, inputs: &SyncSender<
                 Err(_) => break true,
             }
         };
+        if !pdus.is_empty() && !has_spoken {
+            has_spoken = true;
+            if stream.set_read_timeout(None).is_err() {
+                return;
+            }
+        }
         if !pdus.is_empty() && inputs.send(Input::Pdus(connection, pdus)).is_err() {
             return;
         }

@@ -123,7 +123,7 @@ impl Listen {
 impl Default for Search {
     fn default() -> Self {
         Self {
-            prf_per_s_max: 4_000_000,
+            prf_per_s_max: 1_500_000,
             reader_share_percent: 50,
         }
     }

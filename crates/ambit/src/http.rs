@@ -111,6 +111,7 @@ struct Snapshot {
     n2: Vec<(&'static str, u64)>,
     devices: usize,
     records: Option<u64>,
+    store_fault: Option<String>,
 }
 
 impl Snapshot {
@@ -121,15 +122,25 @@ impl Snapshot {
             n2: aiotf.counts().iter().map(|(name, n)| (*name, *n)).collect(),
             devices: aiotf.adm().device_count(),
             records: aiotf.adm().store().record_count().ok(),
+            store_fault: aiotf.adm().store_fault().map(str::to_owned),
         }
     }
 
-    fn health(&self) -> Response<Full<Bytes>> {
-        let fault = match (&self.status.adm_error, self.records) {
-            (Some(error), _) => Some(error.clone()),
-            (None, None) => Some("the store cannot be read".to_owned()),
-            (None, Some(_)) => None,
+    /// What keeps the core from accepting reports, if anything does.
+    fn fault(&self) -> Option<String> {
+        let unreadable = || {
+            self.records
+                .is_none()
+                .then(|| "the store cannot be read".to_owned())
         };
+        let adm_error = self.status.adm_error.clone();
+        adm_error
+            .or_else(|| self.store_fault.clone())
+            .or_else(unreadable)
+    }
+
+    fn health(&self) -> Response<Full<Bytes>> {
+        let fault = self.fault();
         let body = json!({
             "status": if fault.is_none() { "ok" } else { "failing" },
             "fault": fault,
@@ -187,11 +198,10 @@ impl Snapshot {
         if let Some(records) = self.records {
             gauge("records", "Acceptance records in the store", records);
         }
-        let up = self.status.adm_error.is_none() && self.records.is_some();
         gauge(
             "healthy",
-            "1 while beacons are issued and the store can be read",
-            up.into(),
+            "1 while beacons are issued and the store takes records",
+            self.fault().is_none().into(),
         );
         let mut body = String::new();
         if encode(&mut body, &registry).is_err() {

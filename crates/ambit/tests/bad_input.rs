@@ -295,7 +295,9 @@ fn a_full_disk_stops_acceptance_and_nothing_else() {
         "$AMBIT" ran --n2 $n2 --devices fleet.csv --rate 200 --seconds 4 --json > first || exit 1
         dd if=/dev/zero of=small/ballast bs=4096 2>/dev/null
         "$AMBIT" ran --n2 $n2 --devices fleet.csv --rate 2000 --seconds 6 --linger 1 --ledger full.ledger --json > full || exit 1
-        curl -s http://$http/metrics > metrics || exit 1
+        get() { bash -c "exec 3<>/dev/tcp/${http%:*}/${http#*:}; printf 'GET /$1 HTTP/1.0\r\n\r\n' >&3; cat <&3"; }
+        get metrics > metrics || exit 1
+        get health > health || exit 1
         rm small/ballast
         "$AMBIT" ran --n2 $n2 --devices fleet.csv --rate 100 --seconds 3 --linger 20 --json > after || exit 1
         "$AMBIT" record list --data-dir small --json > records || exit 1
@@ -330,6 +332,11 @@ fn a_full_disk_stops_acceptance_and_nothing_else() {
         .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
         .sum();
     assert!(failed > 0, "the disk was never full");
+    let health = fs::read_to_string(place.path("health")).unwrap();
+    assert!(
+        health.starts_with("HTTP/1.0 503") && health.contains("no space"),
+        "{health}"
+    );
     assert_eq!(
         summary("after")["registered"],
         200,

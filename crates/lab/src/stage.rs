@@ -128,7 +128,7 @@ impl Stage {
                     self.site.ngap_in(gnb, &octets);
                 }
             }
-            if is_quiet {
+            if is_quiet && core.aiotf.pending_reports() == 0 {
                 break;
             }
         }

@@ -1,7 +1,12 @@
 //! Runs the `ambit` program as its users do: processes, files, signals.
 
 #![allow(dead_code, unreachable_pub)] // Each test file uses its own part.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,0 +1,258 @@
+//! Steps 1 to 4: who sent a report, and may it.
+
+use ambit_adm_api::{DoaReport, Outcome};
+use ambit_protocol::exchange::Plaintext;
+use ambit_protocol::schedule::{self, Input, cut};
+use ambit_protocol::wire::{ReportId, ReportView};
+use ambit_protocol::{Exchange, Form, KAiotf, TagLen};
+
+use super::{Judged, Matched, Nonce};
+use crate::Adm;
+use crate::registry::{Device, Index};
+use crate::tables::widen;
+
+/// A device that a report may be from, and what its exchange depends on.
+struct Candidate {
+    index: Index,
+    input: Input,
+    nonce: Nonce,
+}
+
+#[derive(Clone, Copy)]
+enum Population {
+    Beacon,
+    Counter,
+}
+
+impl Adm {
+    /// Steps 1 to 4.
+    pub(super) fn identify(
+        &mut self,
+        now_ms: i64,
+        current_epoch: u32,
+        report: &DoaReport<'_>,
+    ) -> Result<Matched, Judged> {
+        let view = ReportView::parse(report.nas).map_err(|_| Judged {
+            outcome: Outcome::Malformed,
+            form: None,
+            device_id: None,
+        })?;
+        let form = view.id().form();
+        let refuse = |outcome| Judged {
+            outcome,
+            form: Some(form),
+            device_id: None,
+        };
+        if report.area_id.snid() != self.config.snid {
+            return Err(refuse(Outcome::AreaUnknown));
+        }
+        let Some(table) = self.tables.iter().position(|t| t.rand_n() == report.rand_n) else {
+            return Err(refuse(Outcome::StaleEpoch));
+        };
+        if form == Form::Blind && !self.config.blind_allowed {
+            return Err(refuse(Outcome::PolicyRefused));
+        }
+
+        let candidates = self
+            .candidates(now_ms, report, view.id(), table)
+            .map_err(refuse)?;
+        let mut found: Option<Matched> = None;
+        for candidate in candidates {
+            let Some(device) = self.registry.get(candidate.index) else {
+                continue;
+            };
+            if !device.form.sends(form) || !self.registry.in_scope(device, &report.area_id) {
+                continue;
+            }
+            match verify(device, &candidate, &view) {
+                Some(_) if found.is_some() => {
+                    // The alarm names one of them; the other has the same key.
+                    return Err(Judged {
+                        device_id: Some(device.device_id.clone()),
+                        ..refuse(Outcome::AmbiguousMatch)
+                    });
+                }
+                Some((k_aiotf, exchange, plaintext)) => {
+                    let item = plaintext.item().map_err(|_| refuse(Outcome::Malformed))?;
+                    let epoch = if form == Form::Blind {
+                        current_epoch
+                    } else {
+                        report.rand_n.epoch()
+                    };
+                    found = Some(Matched {
+                        at: 0,
+                        index: candidate.index,
+                        row: device.row,
+                        form,
+                        epoch,
+                        cause: item.cause,
+                        seq: item.seq,
+                        exchange,
+                        k_aiotf,
+                        plaintext,
+                        nonce: candidate.nonce,
+                        repeat: false,
+                        p2: Vec::new(),
+                        copies: Vec::new(),
+                    });
+                }
+                None if device.tag_len == TagLen::T4 => {
+                    let t_id = lock_key(view.id());
+                    let table = self.tables.get_mut(table);
+                    if t_id
+                        .zip(table)
+                        .is_some_and(|(t_id, table)| table.count_failure(t_id))
+                    {
+                        self.event(now_ms, report, &refuse(Outcome::TIdLocked));
+                    }
+                }
+                None => {}
+            }
+        }
+        let mut matched = found.ok_or(refuse(Outcome::NoMatch))?;
+        self.check_device(&matched)?;
+        self.mark_repeat(&mut matched, now_ms);
+        Ok(matched)
+    }
+
+    /// Step 2. A locked T-ID is refused before anything is computed.
+    fn candidates(
+        &mut self,
+        now_ms: i64,
+        report: &DoaReport<'_>,
+        id: &ReportId,
+        table: usize,
+    ) -> Result<Vec<Candidate>, Outcome> {
+        let (rand_n, area_id) = (&report.rand_n, &report.area_id);
+        let Some(table) = self.tables.get(table) else {
+            return Err(Outcome::StaleEpoch);
+        };
+        if lock_key(id).is_some_and(|t_id| table.is_locked(t_id)) {
+            return Err(Outcome::TIdLocked);
+        }
+        let counter_candidate = |index, counter: u32, input| Candidate {
+            index,
+            input,
+            nonce: Nonce::Counter(counter, counter.to_be_bytes()),
+        };
+        Ok(match id {
+            ReportId::Beacon { t_id, rand_d } => table
+                .candidates(*t_id)
+                .map(|index| Candidate {
+                    index,
+                    input: schedule::beacon_k_aiotf(rand_n, area_id, rand_d),
+                    nonce: Nonce::Rand4(*rand_d),
+                })
+                .collect(),
+            ReportId::Counter { t_id } => self
+                .counters
+                .candidates(*t_id)
+                .map(|(index, counter)| {
+                    let input = schedule::counter_k_aiotf(rand_n, area_id, counter);
+                    counter_candidate(index, counter, input)
+                })
+                .collect(),
+            ReportId::Blind { t_id } => self
+                .counters
+                .candidates(*t_id)
+                .map(|(index, counter)| {
+                    counter_candidate(index, counter, schedule::blind_k_aiotf(counter))
+                })
+                .collect(),
+            ReportId::Concealed { cid, rand_d } => {
+                let input = schedule::concealed_id(rand_n, rand_d);
+                self.search(now_ms, report, &input, *cid, Population::Beacon)?
+                    .into_iter()
+                    .map(|index| Candidate {
+                        index,
+                        input: schedule::concealed_k_aiotf(rand_n, area_id, rand_d),
+                        nonce: Nonce::Rand8(*rand_d),
+                    })
+                    .collect()
+            }
+            ReportId::Recovery { counter, t_id } => {
+                let input = schedule::counter_t_id(*counter);
+                self.search(now_ms, report, &input, *t_id, Population::Counter)?
+                    .into_iter()
+                    .map(|index| {
+                        let input = schedule::counter_k_aiotf(rand_n, area_id, *counter);
+                        counter_candidate(index, *counter, input)
+                    })
+                    .collect()
+            }
+        })
+    }
+
+    /// The population search (section 9): all devices in scope whose PRF of `input` starts with `id`.
+    fn search<const N: usize>(
+        &mut self,
+        now_ms: i64,
+        report: &DoaReport<'_>,
+        input: &Input,
+        id: [u8; N],
+        population: Population,
+    ) -> Result<Vec<Index>, Outcome> {
+        let members = match population {
+            Population::Beacon => self.registry.beacon_population(),
+            Population::Counter => self.registry.counter_population(),
+        };
+        let reader = (report.gnb_id, report.reader_index);
+        if !self.budget.take(reader, members.len(), now_ms) {
+            return Err(Outcome::SearchBudgetExhausted);
+        }
+        let is_match = |index: &Index| {
+            self.registry.get(*index).is_some_and(|device| {
+                self.registry.in_scope(device, &report.area_id)
+                    && cut::<N>(&device.key.evaluate(device.suite, input)) == id
+            })
+        };
+        Ok(members.iter().copied().filter(is_match).collect())
+    }
+
+    /// Step 4.
+    fn check_device(&self, matched: &Matched) -> Result<(), Judged> {
+        let device = self.registry.get(matched.index);
+        let outcome = match device {
+            None => Outcome::NoMatch,
+            Some(device) if device.disabled => Outcome::DeviceDisabled,
+            Some(device) if !device.device_type.is_do_a_capable() => Outcome::PolicyRefused,
+            Some(_) => return Ok(()),
+        };
+        Err(Judged {
+            outcome,
+            form: Some(matched.form),
+            device_id: device.map(|device| device.device_id.clone()),
+        })
+    }
+
+    pub(super) fn mark_repeat(&self, matched: &mut Matched, now_ms: i64) {
+        matched.repeat = self
+            .registry
+            .get(matched.index)
+            .is_some_and(|device| device.recent.is_repeat(matched.cause, matched.seq, now_ms));
+    }
+}
+
+/// Step 3 for one candidate.
+fn verify(
+    device: &Device,
+    candidate: &Candidate,
+    view: &ReportView<'_>,
+) -> Option<(KAiotf, Exchange, Plaintext)> {
+    let k_aiotf = KAiotf::new(device.key.evaluate(device.suite, &candidate.input));
+    let opened = Exchange::open_report(device.suite, &k_aiotf, view, device.tag_len);
+    opened
+        .ok()
+        .map(|(exchange, plaintext)| (k_aiotf, exchange, plaintext))
+}
+
+/// The key under which failures on a T-ID are counted; forms without a T-ID have none.
+fn lock_key(id: &ReportId) -> Option<u64> {
+    match id {
+        ReportId::Beacon { t_id, .. } => Some(u32::from_be_bytes(*t_id).into()),
+        ReportId::Counter { t_id } | ReportId::Blind { t_id } | ReportId::Recovery { t_id, .. } => {
+            Some(widen(*t_id))
+        }
+        ReportId::Concealed { .. } => None,
+    }
+}

@@ -1,0 +1,197 @@
+//! Steps 5 and 6: the acceptance record and the answer; counting and events.
+
+use ambit_adm_api::{AcceptPdu, DoaReport, Outcome, Verdict};
+use ambit_protocol::Form;
+use ambit_protocol::KAiotf;
+use ambit_protocol::wire::AcceptStatus;
+use ambit_store::{Insert, NewRecord};
+
+use super::{Judged, Matched};
+use crate::Adm;
+use crate::events::{Severity, Subject};
+use crate::registry::Index;
+
+impl Adm {
+    /// Steps 5 and 6 for all matched reports so far: one durable transaction, then the answers.
+    pub(super) fn commit(
+        &mut self,
+        now_ms: i64,
+        reports: &[DoaReport<'_>],
+        batch: &mut Vec<Matched>,
+        verdicts: &mut [Verdict],
+    ) {
+        if batch.is_empty() {
+            return;
+        }
+        let records: Vec<NewRecord<'_>> = batch
+            .iter()
+            .filter_map(|matched| Some(record(now_ms, reports.get(matched.at)?, matched)))
+            .collect();
+        let mut outcomes = Vec::with_capacity(records.len());
+        let stored = self.store.accept(&records, &mut outcomes);
+        drop(records);
+        self.store_fault = stored.as_ref().err().map(ToString::to_string);
+        for (place, matched) in batch.drain(..).enumerate() {
+            let Some(report) = reports.get(matched.at) else {
+                continue;
+            };
+            let insert = if stored.is_ok() {
+                outcomes.get(place)
+            } else {
+                None
+            };
+            let (outcome, p2): (_, &[u8]) = match insert {
+                None => (Outcome::StoreFailed, &[]),
+                Some(Insert::New { .. }) => {
+                    self.remember(&matched, now_ms);
+                    let repeat = matched.repeat;
+                    let outcome = if repeat {
+                        Outcome::AcceptedRepeat
+                    } else {
+                        Outcome::AcceptedNew
+                    };
+                    (outcome, &matched.p2)
+                }
+                Some(Insert::Duplicate { accept }) => (Outcome::AcceptedDuplicate, accept),
+                Some(Insert::StaleCounter { last }) => {
+                    self.move_counter(matched.index, *last);
+                    (Outcome::CloneSuspicion, &[])
+                }
+            };
+            let judged = Judged {
+                outcome,
+                form: Some(matched.form),
+                // Only what raises an event needs the name.
+                device_id: (!is_accepted(outcome))
+                    .then(|| Some(self.registry.get(matched.index)?.device_id.clone()))
+                    .flatten(),
+            };
+            self.note(now_ms, report, &judged);
+            let answered = [matched.at]
+                .into_iter()
+                .chain(matched.copies.iter().copied());
+            for (copy, at) in answered.enumerate() {
+                // A copy in the same batch finds the record present, as it would a moment later.
+                let outcome = if copy > 0 && is_accepted(outcome) {
+                    Outcome::AcceptedDuplicate
+                } else {
+                    outcome
+                };
+                if copy > 0 {
+                    self.tally.count(outcome, Some(matched.form));
+                }
+                if let Some(slot) = verdicts.get_mut(at) {
+                    *slot = answer(outcome, &matched, p2);
+                }
+            }
+        }
+    }
+
+    /// What a new record changes in memory: the items known as repeats, the window of counters.
+    fn remember(&mut self, matched: &Matched, now_ms: i64) {
+        let Some(device) = self.registry.get_mut(matched.index) else {
+            return;
+        };
+        device.recent.record(matched.cause, matched.seq, now_ms);
+        if let Some(counter) = matched.nonce.counter() {
+            self.move_counter(matched.index, counter);
+        }
+    }
+
+    /// Moves a device's last counter in memory; it never goes back.
+    fn move_counter(&mut self, index: Index, counter: u32) {
+        let Some(device) = self.registry.get_mut(index) else {
+            return;
+        };
+        if device.counter_last.is_some_and(|last| last >= counter) {
+            return;
+        }
+        let old = device.counter_last.replace(counter);
+        if let Some(device) = self.registry.get(index) {
+            self.counters.advance(index, device, old);
+        }
+    }
+
+    /// Counts a report and raises the event that its outcome asks for.
+    pub(super) fn note(&mut self, now_ms: i64, report: &DoaReport<'_>, judged: &Judged) {
+        self.tally.count(judged.outcome, judged.form);
+        self.event(now_ms, report, judged);
+    }
+
+    pub(super) fn event(&mut self, now_ms: i64, report: &DoaReport<'_>, judged: &Judged) {
+        let severity = match judged.outcome {
+            Outcome::AcceptedNew
+            | Outcome::AcceptedRepeat
+            | Outcome::AcceptedDuplicate
+            | Outcome::Malformed
+            | Outcome::StaleEpoch => return,
+            Outcome::DeviceDisabled => Severity::Info,
+            Outcome::NoMatch
+            | Outcome::PolicyRefused
+            | Outcome::AreaUnknown
+            | Outcome::SearchBudgetExhausted => Severity::Warning,
+            Outcome::AmbiguousMatch
+            | Outcome::CloneSuspicion
+            | Outcome::TIdLocked
+            | Outcome::StoreFailed => Severity::Alarm,
+        };
+        let subject = Subject {
+            device_id: judged.device_id.clone(),
+            area_id: Some(report.area_id),
+            gnb_id: Some(report.gnb_id),
+            reader_index: Some(report.reader_index),
+            form: judged.form.map(Form::name),
+        };
+        self.events
+            .note(judged.outcome.name(), severity, subject, now_ms);
+    }
+}
+
+const fn is_accepted(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::AcceptedNew | Outcome::AcceptedRepeat | Outcome::AcceptedDuplicate
+    )
+}
+
+fn record<'a>(now_ms: i64, report: &DoaReport<'_>, matched: &'a Matched) -> NewRecord<'a> {
+    let (_, data) = matched
+        .plaintext
+        .octets()
+        .split_first()
+        .unwrap_or((&0, &[]));
+    NewRecord {
+        device: matched.row,
+        epoch: matched.epoch,
+        tag1: matched.exchange.tag1().as_slice(),
+        form: matched.form.number(),
+        area_id: *report.area_id.octets(),
+        nonce: matched.nonce.octets(),
+        cause: matched.cause.number(),
+        seq: matched.seq,
+        data,
+        accept: &matched.p2,
+        time_ms: now_ms,
+        repeat: matched.repeat,
+        gnb_id: report.gnb_id,
+        reader_index: report.reader_index,
+        counter: matched.nonce.counter(),
+    }
+}
+
+/// Step 6: the ACCEPT of a record, from the P2 that is stored with it.
+fn answer(outcome: Outcome, matched: &Matched, p2: &[u8]) -> Verdict {
+    if !is_accepted(outcome) {
+        return Verdict::Silence(outcome);
+    }
+    match AcceptPdu::build(|out| matched.exchange.seal_accept(p2, out)) {
+        Ok(nas) => Verdict::Accept {
+            nas,
+            outcome,
+            session: (AcceptStatus::parse(p2) == AcceptStatus::CommandFollows)
+                .then(|| KAiotf::new(*matched.k_aiotf.expose())),
+        },
+        // A stored P2 above 32 octets: not of this version's making.
+        Err(_) => Verdict::Silence(Outcome::StoreFailed),
+    }
+}
