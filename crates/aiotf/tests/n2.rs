@@ -433,3 +433,50 @@ fn reports_of_a_connection_that_is_gone_are_forgotten() {
     assert_eq!(rig.adm.heard().len(), 1);
     assert_eq!(rig.aiotf.status().gnbs, 0);
 }
+
+/// A REPORT of a form, as far as its shape goes.
+fn shaped(form: u8, n: u8) -> Vec<u8> {
+    let mut nas = vec![0x40 | form];
+    nas.extend([n; 30]);
+    nas
+}
+
+#[test]
+fn lookups_do_not_wait_behind_searches() {
+    let (mut rig, correlation) = Rig::with_gnb();
+    for n in 0..40 {
+        // Concealed and recovery first, then beacon and counter.
+        for form in [2, 3, 0, 1] {
+            let device = Some(u32::from(n) * 4 + u32::from(form));
+            rig.pdu(1, &report(correlation, gnb(1), 1, device, &shaped(form, n)));
+        }
+    }
+    rig.aiotf.flush(rig.now_ms);
+    let heard = rig.adm.heard();
+    let of_form = |form: u8| heard.iter().filter(|r| r.nas[0] == 0x40 | form).count();
+    assert_eq!((of_form(0), of_form(1)), (40, 40), "all lookups at once");
+    assert_eq!(of_form(2) + of_form(3), 8, "a few searches");
+    assert_eq!(rig.aiotf.pending_reports(), 72);
+    let mut turns = 0;
+    while rig.aiotf.pending_reports() > 0 {
+        rig.aiotf.flush(rig.now_ms);
+        turns += 1;
+    }
+    assert_eq!(
+        (turns, rig.adm.heard().len()),
+        (9, 160),
+        "none is forgotten"
+    );
+}
+
+#[test]
+fn a_flood_of_searches_sheds_the_oldest_and_is_counted() {
+    let (mut rig, correlation) = Rig::with_gnb();
+    for n in 0..5000u32 {
+        let nas = shaped(2, (n % 251) as u8);
+        rig.pdu(1, &report(correlation, gnb(1), 1, Some(n), &nas));
+    }
+    assert_eq!(rig.aiotf.pending_reports(), 4096);
+    let shed = rig.aiotf.reports().of(Outcome::SearchBudgetExhausted);
+    assert_eq!(shed, 5000 - 4096);
+}
