@@ -145,7 +145,9 @@ fn ask(
     let lost = |error: &dyn std::fmt::Display| {
         Failure::resource(
             "admin_socket",
-            format!("the core on this directory went away: {error}"),
+            format!(
+                "the core on this directory went away before it answered ({error}); look whether it was done, generated keys are kept"
+            ),
         )
     };
     let line = serde_json::to_string(request)

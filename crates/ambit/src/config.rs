@@ -42,10 +42,10 @@ pub(crate) struct Network {
     pub(crate) grace_s: Option<u32>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct Listen {
-    pub(crate) listen: SocketAddr,
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -89,8 +89,8 @@ impl Default for Config {
             data_dir: "ambit-data".into(),
             kek_file: None,
             network: Network::default(),
-            n2: Listen::on_port(38412),
-            http: Listen::on_port(8080),
+            n2: Listen::default(),
+            http: Listen::default(),
             policy: Policy::default(),
             search: Search::default(),
             events: Events::default(),
@@ -113,10 +113,10 @@ impl Default for Network {
 }
 
 impl Listen {
-    fn on_port(port: u16) -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], port)),
-        }
+    /// The address, by default on loopback.
+    pub(crate) fn or_port(&self, port: u16) -> SocketAddr {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], port));
+        self.listen.unwrap_or(loopback)
     }
 }
 
@@ -156,6 +156,9 @@ impl Config {
     /// What the ADM takes from it.
     pub(crate) fn adm(&self) -> Result<AdmConfig, Failure> {
         let snid = self.snid()?;
+        if self.search.prf_per_s_max == 0 {
+            return Err(invalid("search: prf_per_s_max", &"must be at least 1"));
+        }
         let mut adm = AdmConfig {
             period_s: self.network.epoch_s,
             grace_s: match self.network.grace_s {

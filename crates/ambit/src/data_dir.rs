@@ -70,7 +70,7 @@ impl DataDir {
     /// Opens the store for reading alone; possible while a core runs.
     pub(crate) fn open_to_read(&self) -> Result<SqliteStore, Failure> {
         let file = self.store_file();
-        if !file.exists() {
+        if !file.try_exists().map_err(|error| self.failed(&error))? {
             let message = format!(
                 "{}: holds no store; import devices or start a core first",
                 self.path.display()

@@ -41,6 +41,11 @@ impl Failure {
         Self::resource("io", format!("{what}: {error}"))
     }
 
+    /// Whether what was asked for may have been done all the same: the core went away before it said so.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.name == "admin_socket"
+    }
+
     fn new(exit: u8, name: &str, message: impl Display) -> Self {
         Self {
             exit,

@@ -26,10 +26,10 @@ use serde_json::json;
 use crate::failure::Failure;
 
 /// Requests served at once; further connections wait.
-const CONNECTIONS_MAX: usize = 64;
+const CONNECTIONS_MAX: usize = 256;
 
 /// How long a client may take to send its request's header.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves on a listener from a thread of its own, until the process ends.
 pub(crate) fn start(listener: TcpListener, engine: Engine<Adm>) -> Result<SocketAddr, Failure> {
@@ -66,6 +66,8 @@ async fn listen(listener: TcpListener, engine: Engine<Adm>) {
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
+                // An idle connection would keep another client out.
+                .keep_alive(false)
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
             // A client that breaks off is its own affair.

@@ -106,10 +106,13 @@ pub(crate) fn time(ms: i64) -> String {
 /// A time from text: RFC 3339, Unix seconds, or how long ago (`10m`, `2h`, `1day`). Unix time in ms.
 pub(crate) fn parse_time(text: &str, now_ms: i64) -> Result<i64, String> {
     let ms = |d: Duration| i64::try_from(d.as_millis()).map_err(|_| "is out of range".to_owned());
-    if let Ok(at) = humantime::parse_rfc3339_weak(text) {
-        return ms(at
+    if let Some((text, offset_ms)) = split_offset(text)
+        && let Ok(at) = humantime::parse_rfc3339_weak(&text)
+    {
+        let since = at
             .duration_since(UNIX_EPOCH)
-            .map_err(|_| "must be after 1970")?);
+            .map_err(|_| "must be after 1970")?;
+        return Ok(ms(since)?.saturating_sub(offset_ms));
     }
     if let Ok(seconds) = text.parse::<f64>()
         && seconds.is_finite()
@@ -119,8 +122,34 @@ pub(crate) fn parse_time(text: &str, now_ms: i64) -> Result<i64, String> {
     }
     match humantime::parse_duration(text) {
         Ok(ago) => Ok(now_ms.saturating_sub(ms(ago)?)),
-        Err(_) => Err("must be RFC 3339, Unix seconds, or a duration such as 10m".into()),
+        Err(_) => Err("must be RFC 3339 (UTC unless it says otherwise), Unix seconds, or how long ago, such as 10m or 2h".into()),
     }
+}
+
+/// A date, or a date and time, without its offset, and that offset in ms (`+01:00` is ahead of UTC).
+fn split_offset(text: &str) -> Option<(String, i64)> {
+    if text.len() == "2026-01-31".len() {
+        return Some((format!("{text}T00:00:00"), 0));
+    }
+    let Some((at, sign)) = text
+        .char_indices()
+        .skip("2026-01-31T".len())
+        .find(|(_, c)| "+-".contains(*c))
+    else {
+        return Some((text.to_owned(), 0));
+    };
+    let (time, offset) = text.split_at_checked(at)?;
+    let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+    let minutes = hours
+        .parse::<i64>()
+        .ok()?
+        .checked_mul(60)?
+        .checked_add(minutes.parse().ok()?)?;
+    let offset_ms = minutes.checked_mul(60_000)?;
+    Some((
+        time.to_owned(),
+        if sign == '-' { -offset_ms } else { offset_ms },
+    ))
 }
 
 /// The name of a cause number.
@@ -220,6 +249,9 @@ mod tests {
         assert_eq!(parse_time(&time(now_ms), 0), Ok(now_ms));
         assert_eq!(parse_time("1800000000", 0), Ok(now_ms));
         assert_eq!(parse_time("10m", now_ms), Ok(now_ms - 600_000));
+        assert_eq!(parse_time("2027-01-15T09:00:00+01:00", 0), Ok(now_ms));
+        assert_eq!(parse_time("2027-01-15T00:30:00-07:30", 0), Ok(now_ms));
+        assert_eq!(parse_time("2027-01-15", 0), Ok(now_ms - 8 * 3_600_000));
         assert!(parse_time("yesterday", now_ms).is_err());
         assert!(parse_time("-5", now_ms).is_err());
     }

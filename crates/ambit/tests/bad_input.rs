@@ -102,6 +102,55 @@ fn generated_keys_go_to_a_new_file_of_the_owner_alone() {
     );
 }
 
+/// The core goes away between doing an import and saying so: whoever asked cannot know, and must not lose the keys.
+#[test]
+fn keys_are_kept_when_the_answer_to_an_import_is_lost() {
+    let place = Place::new();
+    place.write("d.csv", "device_id,device_type\n0a,2b\n");
+    fs::create_dir(place.path("data")).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(place.path("data/admin.sock")).unwrap();
+    let core = std::thread::spawn(move || {
+        let (stream, _) = socket.accept().unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stream), &mut line).unwrap();
+        line
+    });
+    let message = place.fails(4, &["device", "import", "d.csv", "--keys-out", "keys.csv"]);
+    assert!(message.contains("generated keys are kept"), "{message}");
+    let asked = core.join().unwrap();
+    let keys = fs::read_to_string(place.path("keys.csv")).unwrap();
+    let key = keys.lines().nth(1).unwrap().split(',').nth(4).unwrap();
+    assert!(key.len() == 32 && asked.contains(key));
+}
+
+/// `ambit ... | head -1` ends quietly.
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let place = Place::new();
+    place.import_fleet(3000);
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors/vectors");
+    for args in [
+        &["device", "export"][..],
+        &["device", "list"],
+        &["event", "list"],
+        &["vectors", shipped],
+    ] {
+        let mut child = place
+            .command(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let message = common::stderr(&output);
+        assert!(
+            output.status.success() && message.is_empty(),
+            "{args:?}: {message}"
+        );
+    }
+}
+
 #[test]
 fn a_kek_that_does_not_fit_is_refused_and_no_second_one_is_made() {
     let place = Place::new();
@@ -235,6 +284,24 @@ fn configuration_errors_name_file_field_and_rule() {
         assert!(message.contains(expected), "{message}");
     }
     place.fails(4, &["serve", "--config", "nowhere.toml"]);
+    place.import_fleet(1);
+    let none = [
+        "ran",
+        "--n2",
+        "127.0.0.1:1",
+        "--devices",
+        "fleet.csv",
+        "--seconds",
+        "1",
+        "--linger",
+        "0",
+    ];
+    assert!(place.fails(4, &none).contains("--n2: no connection"));
+    assert!(
+        place
+            .fails(3, &["event", "list", "--kind", "bogus"])
+            .contains("impersonation_attempt")
+    );
     place.fails(2, &["serve", "--n2", "nonsense"]);
     place.fails(2, &["nonsense"]);
 }
@@ -294,7 +361,7 @@ fn a_full_disk_stops_acceptance_and_nothing_else() {
         http=$(sed 's/.*"http":"\([^"]*\)".*/\1/' ready)
         "$AMBIT" ran --n2 $n2 --devices fleet.csv --rate 200 --seconds 4 --json > first || exit 1
         dd if=/dev/zero of=small/ballast bs=4096 2>/dev/null
-        "$AMBIT" ran --n2 $n2 --devices fleet.csv --rate 2000 --seconds 6 --linger 1 --ledger full.ledger --json > full || exit 1
+        "$AMBIT" ran --n2 $n2 --devices fleet.csv --rate 2000 --seconds 6 --linger 1 --ledger full.ledger --json > full
         get() { bash -c "exec 3<>/dev/tcp/${http%:*}/${http#*:}; printf 'GET /$1 HTTP/1.0\r\n\r\n' >&3; cat <&3"; }
         get metrics > metrics || exit 1
         get health > health || exit 1

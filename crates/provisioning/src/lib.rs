@@ -144,20 +144,30 @@ pub fn write_csv<'a>(
     devices: impl IntoIterator<Item = &'a DeviceSpec>,
 ) -> std::io::Result<()> {
     let mut writer = csv::Writer::from_writer(out);
-    writer.write_record(COLUMNS)?;
+    writer.write_record(COLUMNS).map_err(io_error)?;
     for device in devices {
         let key = Zeroizing::new(device.key.as_ref().map(|k| hex::encode(k.expose())));
-        writer.write_record([
-            format_device_id(&device.device_id).as_str(),
-            device.device_type.name(),
-            &device.suite.number().to_string(),
-            device.form.name(),
-            key.as_deref().unwrap_or_default(),
-            &device.tag_len.octets().to_string(),
-            &device.fleet,
-        ])?;
+        writer
+            .write_record([
+                format_device_id(&device.device_id).as_str(),
+                device.device_type.name(),
+                &device.suite.number().to_string(),
+                device.form.name(),
+                key.as_deref().unwrap_or_default(),
+                &device.tag_len.octets().to_string(),
+                &device.fleet,
+            ])
+            .map_err(io_error)?;
     }
     writer.flush()
+}
+
+/// The error under a CSV error, with its kind: a closed pipe must stay one.
+fn io_error(error: csv::Error) -> std::io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => std::io::Error::other(format!("{other:?}")),
+    }
 }
 
 /// A permanent device ID from text: hexadecimal when it has an even number of hexadecimal digits and nothing else,

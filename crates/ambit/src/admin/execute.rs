@@ -1,8 +1,10 @@
 //! The requests themselves.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use ambit_adm::Adm;
+use ambit_adm_api::Outcome;
 use ambit_provisioning::{
     CsvErrors, DeviceSpec, ERRORS_MAX, LineError, format_device_id, parse_device_id, read_csv,
 };
@@ -98,7 +100,10 @@ pub(crate) fn read(
             };
             store.records_for_each(&filter, &mut |record| flow(row(show::record(&record))))?;
         }
-        Request::EventList { kind, since_ms } => events(store, kind.as_deref(), *since_ms, row)?,
+        Request::EventList { kind, since_ms } => {
+            known_kind(kind.as_deref())?;
+            events(store, kind.as_deref(), *since_ms, row)?;
+        }
         Request::DeviceImport { .. }
         | Request::DeviceSetDisabled { .. }
         | Request::DeviceRotateKey { .. } => {
@@ -109,6 +114,31 @@ pub(crate) fn read(
         }
     }
     Ok(())
+}
+
+/// Kinds of events besides the outcomes of reports.
+const KINDS: [&str; 6] = [
+    "report_accepted",
+    "devices_imported",
+    "device_was_disabled",
+    "device_was_enabled",
+    "device_key_rotated",
+    "events_dropped",
+];
+
+fn known_kind(kind: Option<&str>) -> Result<(), Failure> {
+    let outcomes = Outcome::ALL.iter().map(|outcome| outcome.name());
+    let kinds: Vec<&str> = KINDS
+        .into_iter()
+        .chain(outcomes.filter(|name| !name.starts_with("accepted")))
+        .collect();
+    match kind {
+        Some(kind) if !kinds.contains(&kind) => {
+            let message = format!("--kind: {kind} is none of {}", kinds.join(", "));
+            Err(Failure::input("kind_unknown", message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Events and accepted reports, merged by time: a record that is no repeat is an event too.
@@ -151,12 +181,13 @@ fn events(
 }
 
 fn import(adm: &mut Adm, devices: &[DeviceSpec], now_ms: i64) -> Result<(), Failure> {
+    let taken = taken(adm, devices)?;
     let mut errors = Vec::new();
     for device in devices {
         // The command line fills empty keys before it asks, so that no key can be lost between the two.
         let (column, rule) = if device.key.is_none() {
             ("key", "must be given".to_owned())
-        } else if adm.store().device(&device.device_id)?.is_some() {
+        } else if taken.contains(&device.device_id) {
             let name = format_device_id(&device.device_id);
             ("device_id", format!("{name} exists already"))
         } else {
@@ -176,6 +207,27 @@ fn import(adm: &mut Adm, devices: &[DeviceSpec], now_ms: i64) -> Result<(), Fail
     }
     adm.import(devices, now_ms)?;
     Ok(())
+}
+
+/// Those of the devices' IDs that are in the store: looked up one by one when they are few, else by one walk over all.
+fn taken(adm: &mut Adm, devices: &[DeviceSpec]) -> Result<HashSet<Vec<u8>>, Failure> {
+    let mut taken = HashSet::new();
+    if devices.len() < 256 {
+        for device in devices {
+            if let Some(row) = adm.store().device(&device.device_id)? {
+                taken.insert(row.device_id);
+            }
+        }
+    } else {
+        let asked: HashSet<&[u8]> = devices.iter().map(|d| d.device_id.as_slice()).collect();
+        adm.store().devices_for_each(&mut |row| {
+            if asked.contains(row.device_id.as_slice()) {
+                taken.insert(row.device_id);
+            }
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(taken)
 }
 
 fn device(text: &str) -> Result<Vec<u8>, Failure> {

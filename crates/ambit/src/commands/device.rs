@@ -27,7 +27,9 @@ pub(crate) enum Device {
     Add(Add),
     List(List),
     Show(Show),
+    /// Make the network ignore a device, durably, until it is enabled again.
     Disable(Change),
+    /// Make the network know a disabled device again.
     Enable(Change),
     RotateKey(RotateKey),
     Export(Export),
@@ -108,7 +110,6 @@ pub(crate) struct Show {
     place: Place,
 }
 
-/// Make the network ignore a device (disable) or know it again (enable).
 #[derive(Args)]
 pub(crate) struct Change {
     /// Permanent device ID.
@@ -326,8 +327,10 @@ fn import(
     let bar = spinner(format!("importing {} devices", devices.len()));
     let asked = admin::run(place, &Request::DeviceImport { csv, lines }, &mut |_| true);
     bar.finish_and_clear();
-    if let (Err(_), Some(file)) = (&asked, file) {
-        file.discard();
+    match (&asked, file) {
+        // Refused: these keys will never be used.
+        (Err(failure), Some(file)) if !failure.is_in_doubt() => file.discard(),
+        _ => {}
     }
     asked.map(|()| Imported {
         devices: devices.len(),
@@ -372,7 +375,12 @@ fn spec_of(row: &Value, key: Option<&str>) -> Result<DeviceSpec, Failure> {
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    let failed = |error| Failure::io(path.display(), &error);
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::InvalidData => {
+            Failure::input("not_utf8", format!("{}: is not UTF-8", path.display()))
+        }
+        _ => Failure::io(path.display(), &error),
+    };
     let mut text = String::new();
     if path == Path::new("-") {
         stdin().read_to_string(&mut text).map_err(failed)?;

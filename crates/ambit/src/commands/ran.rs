@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use ambit_device::Profile;
-use ambit_protocol::{RootKey, Snid};
+use ambit_protocol::{AreaId, RootKey, Snid};
 use ambit_provisioning::{DeviceSpec, read_csv};
 use ambit_ran::air::{AirConfig, Channel};
-use ambit_ran::fleet::{self, Fate, Fleet, FleetConfig, Schedule, numbered_payload};
+use ambit_ran::fleet::{self, Fate, Fleet, FleetConfig, Schedule, ScheduleId, numbered_payload};
 use ambit_ran::frame::SiteReader;
 use ambit_ran::gnb::{GnbConfig, ReaderConfig};
 use ambit_ran::net::{NetConfig, Progress, Stop, Summary, run};
@@ -44,10 +44,10 @@ pub(crate) struct Ran {
     /// Configuration file: the network, its epoch, and the readers (`[[reader]]`).
     #[arg(long, value_name = "FILE", env = "AMBIT_CONFIG")]
     config: Option<PathBuf>,
-    /// Reports a second, over all devices.
+    /// Reports a second, over all devices, besides the registrations.
     #[arg(long, default_value_t = 10.0)]
     rate: f64,
-    /// How long to run; then devices stop reporting and what is left is waited for, up to --linger [default: until SIGINT].
+    /// How long devices report; what is left then is waited for, up to --linger [default: until SIGINT].
     #[arg(long)]
     seconds: Option<u64>,
     /// How long to wait for the last answers, in seconds.
@@ -59,6 +59,9 @@ pub(crate) struct Ran {
     /// Readers of the one gNB, when the configuration names none: reader r serves area code r.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     readers: u16,
+    /// Number of the first gNB, when the configuration names none: two emulators on one core need different ones.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..1 << 22))]
+    gnb: u32,
     /// Seed of the air and the devices [default: drawn].
     #[arg(long)]
     seed: Option<u64>,
@@ -101,6 +104,7 @@ impl Ran {
             .state
             .clone()
             .unwrap_or_else(|| state_beside(&self.devices));
+        let _in_use = state::lock(&state_file)?;
         let state = State::read(&state_file)?;
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
         let mut site = self.site(&config, &devices, &state, seed)?;
@@ -138,7 +142,11 @@ impl Ran {
             write_ledger(path, site.fleet())
                 .map_err(|error| Failure::io(path.display(), &error))?;
         }
-        self.report(&summary, seed)
+        self.report(&summary, seed)?;
+        match fault(&summary) {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
     }
 
     fn site(
@@ -150,15 +158,17 @@ impl Ran {
     ) -> Result<Site, Failure> {
         let snid = config.snid()?;
         let gnbs = self.gnbs(config, snid)?;
-        let readers: Vec<SiteReader> = (0u16..)
-            .zip(&gnbs)
-            .flat_map(|(gnb, state)| {
-                state.readers.iter().map(move |reader| SiteReader {
-                    gnb,
-                    reader_index: reader.reader_index,
-                })
-            })
-            .collect();
+        let adm = config.adm()?;
+        let mut readers: Vec<(SiteReader, AreaId)> = Vec::new();
+        for (gnb, state) in (0u16..).zip(&gnbs) {
+            for reader in &state.readers {
+                let reader_index = reader.reader_index;
+                readers.push((
+                    SiteReader { gnb, reader_index },
+                    snid.area(reader.area_code),
+                ));
+            }
+        }
         let mut fleet = Fleet::new(
             FleetConfig {
                 // A ledger that is written out must be whole.
@@ -171,16 +181,7 @@ impl Ran {
             },
             numbered_payload(),
         );
-        let interval_ms = (devices.len() as f64 * 1000.0 / self.rate).ceil().max(1.0) as u64;
-        let run_ms = self
-            .seconds
-            .map(|s| s.saturating_mul(1000).saturating_sub(POWER_ON_SPREAD_MS));
-        let schedule = fleet.add_schedule(Schedule {
-            first_ms: 0,
-            interval_ms,
-            jitter_ms: interval_ms,
-            items_max: run_ms.map(|ms| u32::try_from(ms / interval_ms).unwrap_or(u32::MAX)),
-        });
+        let schedules = self.schedules(&mut fleet, devices.len());
         let mut rng = fastrand::Rng::with_seed(seed);
         for (n, device) in devices.iter().enumerate() {
             let Some(key) = &device.key else {
@@ -198,7 +199,16 @@ impl Ran {
             profile.timing.backoff_first_ms = 250;
             profile.timing.backoff_max_ms = 10_000;
             let kept = state.device(&device.device_id);
-            let reader = readers.get(n % readers.len().max(1)).copied();
+            // Where its fleet may report; a fleet that is named nowhere, anywhere.
+            let allowed: Vec<SiteReader> = match adm.fleet_areas.get(&device.fleet) {
+                Some(areas) => readers
+                    .iter()
+                    .filter(|(_, area)| areas.contains(area))
+                    .map(|(r, _)| *r)
+                    .collect(),
+                None => readers.iter().map(|(reader, _)| *reader).collect(),
+            };
+            let reader = allowed.get(n % allowed.len().max(1)).copied();
             fleet.add(fleet::DeviceSpec {
                 device_id: device.device_id.clone(),
                 key: RootKey::new(*key.expose()),
@@ -210,7 +220,7 @@ impl Ran {
                     gnb: 0,
                     reader_index: 1,
                 }),
-                schedule,
+                schedule: schedules.of(n),
                 power_cycles: None,
                 power_on_ms: Some(rng.u64(0..POWER_ON_SPREAD_MS)),
             });
@@ -223,11 +233,48 @@ impl Ran {
         Ok(Site::new(AirConfig::symmetric(seed, channel), gnbs, fleet))
     }
 
+    /// When devices report: so many items each that the fleet comes to its rate, spread evenly over the run.
+    fn schedules(&self, fleet: &mut Fleet, devices: usize) -> Schedules {
+        let count = devices.max(1) as f64;
+        let mut schedule = |interval_ms: f64, items_max| {
+            fleet.add_schedule(Schedule {
+                first_ms: 0,
+                // The jitter comes on top, half of it on average.
+                interval_ms: (interval_ms / 2.0).max(1.0) as u64,
+                jitter_ms: interval_ms as u64,
+                items_max,
+            })
+        };
+        let Some(seconds) = self.seconds else {
+            let each = schedule(count * 1000.0 / self.rate, None);
+            return Schedules {
+                fewer: each,
+                more: each,
+                more_devices: 0,
+            };
+        };
+        let run_ms = (seconds
+            .saturating_mul(1000)
+            .saturating_sub(POWER_ON_SPREAD_MS))
+        .max(1) as f64;
+        let items = self.rate * run_ms / 1000.0;
+        let fewer_items = (items / count).floor();
+        let mut of = |items: f64| match items as u32 {
+            0 => None,
+            items => schedule(run_ms / f64::from(items), Some(items)),
+        };
+        Schedules {
+            fewer: of(fewer_items),
+            more: of(fewer_items + 1.0),
+            more_devices: (items - fewer_items * count).round() as usize,
+        }
+    }
+
     /// The gNBs and readers that the configuration names, or one gNB with readers 1 to `--readers`.
     fn gnbs(&self, config: &Config, snid: Snid) -> Result<Vec<GnbConfig>, Failure> {
         let aiotf = config.aiotf([0; 16])?;
         if aiotf.readers.is_empty() {
-            return Ok(vec![GnbConfig::new(1, snid, self.readers)]);
+            return Ok(vec![GnbConfig::new(self.gnb, snid, self.readers)]);
         }
         let mut named: Vec<_> = aiotf.readers.iter().collect();
         named.sort_unstable_by_key(|(gnb_id, _)| **gnb_id);
@@ -298,6 +345,53 @@ impl Ran {
             progress.reconnects,
         ))
     }
+}
+
+/// The first devices report once more than the others, so that the rate comes out.
+struct Schedules {
+    fewer: Option<ScheduleId>,
+    more: Option<ScheduleId>,
+    more_devices: usize,
+}
+
+impl Schedules {
+    const fn of(&self, device: usize) -> Option<ScheduleId> {
+        if device < self.more_devices {
+            self.more
+        } else {
+            self.fewer
+        }
+    }
+}
+
+/// Why nothing came of a run, if nothing did.
+fn fault(summary: &Summary) -> Option<Failure> {
+    let progress = &summary.progress;
+    let last = summary.last_error.as_deref().unwrap_or("no answer");
+    if progress.gnbs_connected == 0
+        && progress.reconnects == 0
+        && summary.gnbs.iter().all(|gnb| gnb.windows_opened == 0)
+    {
+        return Some(Failure::resource(
+            "n2_unreachable",
+            format!("--n2: no connection: {last}"),
+        ));
+    }
+    if summary.gnbs.iter().all(|gnb| gnb.windows_opened == 0) {
+        let message = "the core opened no window: are PLMN, NID and areas those of the core? (ng_setup_* and window_* of ambit_n2_total in its /metrics)";
+        return Some(Failure::resource("no_window", message));
+    }
+    if progress.devices > 0 && summary.fleet.accepted == 0 {
+        let message = "no report was accepted: are the devices imported with these keys, enabled, and allowed in these areas?";
+        return Some(Failure::negative("nothing_accepted", message));
+    }
+    if progress.reconnects > 10 * progress.gnbs {
+        eprintln!(
+            "ambit: {} reconnects: does another emulator use the same gNB number? (--gnb) {last}",
+            progress.reconnects
+        );
+    }
+    None
 }
 
 fn show_progress(bar: Option<&ProgressBar>, progress: &Progress) {

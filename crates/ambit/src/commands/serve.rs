@@ -42,15 +42,16 @@ const LOCK_TRIES: u32 = 40;
 
 impl Serve {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let mut config = self.place.config()?;
-        config.n2.listen = self.n2.unwrap_or(config.n2.listen);
-        config.http.listen = self.http.unwrap_or(config.http.listen);
+        let config = self.place.config()?;
         // Signals from here on end the core in order.
         let mut signals =
             Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure::io("signals", &error))?;
 
-        let n2 = bind("n2", config.n2.listen)?;
-        let http = bind("http", config.http.listen)?;
+        let n2 = bind("n2", self.n2.unwrap_or_else(|| config.n2.or_port(38412)))?;
+        let http = bind(
+            "http",
+            self.http.unwrap_or_else(|| config.http.or_port(8080)),
+        )?;
         let dir = DataDir::new(&config)?;
         let lock = wait_for_lock(&dir)?;
         let now_ms = unix_ms();

@@ -1,10 +1,12 @@
 //! `ambit vectors DIR`.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use ambit_vectors::WalkError;
 use clap::Args;
 
+use super::printed;
 use crate::failure::Failure;
 
 /// Walk test vector files and print passed and failed by file.
@@ -26,18 +28,18 @@ impl Vectors {
             WalkError::Io { .. } => Failure::resource("io", &error),
             _ => Failure::input("vectors_invalid", &error),
         })?;
+        let mut out = std::io::stdout().lock();
         for result in &results {
-            if self.json {
-                println!("{}", serde_json::to_string(result).unwrap_or_default());
-                continue;
+            let mut text = if self.json {
+                serde_json::to_string(result).unwrap_or_default()
+            } else {
+                let (file, passed, failed) = (&result.file, result.passed, result.failed);
+                format!("{file:<24} {passed:>4} passed  {failed:>4} failed")
+            };
+            for failure in result.failures.iter().filter(|_| !self.json) {
+                text += &format!("\n  case {}: {}", failure.case, failure.reason);
             }
-            println!(
-                "{:<24} {:>4} passed  {:>4} failed",
-                result.file, result.passed, result.failed
-            );
-            for failure in &result.failures {
-                println!("  case {}: {}", failure.case, failure.reason);
-            }
+            printed(writeln!(out, "{text}"))?;
         }
         match results.iter().map(|result| result.failed).sum::<usize>() {
             0 => Ok(()),

@@ -4,7 +4,7 @@
 //! whose last write is in doubt: a counter value is never used twice, and recovery (section 6) brings the network along.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
@@ -118,6 +118,24 @@ impl State {
             fs::rename(&part, path)
         };
         write().map_err(|error| failed(path, &error))
+    }
+}
+
+/// Keeps other runs off a state file for as long as the result lives: two would use the same counters.
+pub(super) fn lock(path: &Path) -> Result<File, Failure> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = File::create(&name).map_err(|error| failed(path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let message = format!(
+                "--state {}: in use by another run; give each run a file of its own",
+                path.display()
+            );
+            Err(Failure::resource("state_in_use", message))
+        }
+        Err(TryLockError::Error(error)) => Err(failed(path, &error)),
     }
 }
 
