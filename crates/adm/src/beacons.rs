@@ -49,6 +49,11 @@ impl BeaconSource {
         now_ms: i64,
     ) -> Result<Beacons, OpenError> {
         let mut epoch = self.epoch(now_ms);
+        // Whether the epoch changed while no process was there to see it. The store may then be an older copy, put back,
+        // that lacks the records of this epoch and of the one before: their reports would be accepted once more. So neither
+        // is accepted, and the epoch after it, which nobody has heard yet, begins early.
+        let is_unseen = self.newest.is_none() && epoch > self.row.epoch_issued.into();
+        epoch += u64::from(is_unseen);
         if epoch > u64::from(self.row.last_epoch) {
             let issued = Some(self.row.epoch_issued);
             let row = start_chain(config, store, kek, entropy, now_ms, issued)?;
@@ -59,9 +64,7 @@ impl BeaconSource {
         if epoch > self.row.epoch_issued {
             store.chain_set_epoch(&self.row.snid, epoch)?;
             self.row.epoch_issued = epoch;
-            if self.newest.is_none() {
-                // This process did not see the epoch before. The store may be an older copy, put back, that lacks the
-                // records of that epoch: its reports would be accepted once more.
+            if is_unseen {
                 self.oldest = epoch;
             }
         }

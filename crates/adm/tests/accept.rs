@@ -274,7 +274,7 @@ fn a_rand_n_that_is_not_in_force_is_stale() {
         let mut later = Net::on(net.store.clone(), config(), net.now_ms + EPOCH_MS);
         later.rand_n()
     };
-    assert_eq!(later.epoch(), current.epoch() + 1);
+    assert!(later.epoch() > current.epoch());
     let invented = RandN::new(current.epoch(), [9; 12]);
     for rand_n in [first, later, invented] {
         let sent = device.send(rand_n, Cause::Event, 0);

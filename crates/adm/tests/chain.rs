@@ -84,6 +84,7 @@ fn a_restart_keeps_rand_n_and_the_grace() {
 #[test]
 fn a_clock_set_back_never_issues_a_lower_epoch() {
     let mut net = Net::new(config());
+    net.rand_n();
     net.wait_ms(20 * EPOCH_MS);
     let highest = net.rand_n();
     for back_ms in [1, EPOCH_MS, 10 * EPOCH_MS, START_MS, START_MS + 1, i64::MAX] {

@@ -111,8 +111,7 @@ fn blind_needs_no_beacon_and_holds_its_report_rather_than_leave_the_window() {
         (b.device.counter(), b.device.stats().items_expired),
         (16, 0)
     );
-    // It is within the window, so the link back is enough, with a beacon or without.
-    b.hear();
+    // It is within the window, so the link back is enough.
     let report = b.next(false);
     assert_eq!(form(&report), Form::Blind);
     b.answer(&report);
@@ -125,6 +124,28 @@ fn blind_needs_no_beacon_and_holds_its_report_rather_than_leave_the_window() {
     assert_eq!(b.network.report(b.now_ms, &area(1), &report), None);
     b.hear();
     while form(&b.next(true)) == Form::Blind {}
+    assert_eq!(b.exchange().0, Form::Recovery);
+}
+
+/// A store put back, or lost: what the device holds is within no window, however often it is sent.
+#[test]
+fn a_blind_device_that_hears_a_beacon_recovers_without_a_power_cycle() {
+    let nvm = Nvm::new(200, 1);
+    provision(&mut nvm.clone(), None, 90).unwrap();
+    let mut b = Bench::on(DeviceForm::Blind, nvm);
+    for _ in 0..200 {
+        assert_eq!(form(&b.next(false)), Form::Blind);
+    }
+    assert_eq!(b.device.counter(), 98, "held");
+    b.hear();
+    while form(&b.next(true)) == Form::Blind {}
+    // A beacon that was only passing by leaves a report that can be answered, not one under its RAND_n.
+    for _ in 0..200 {
+        b.now_ms += 1_000 * S;
+        assert_eq!(form(&b.next(false)), Form::Blind);
+    }
+    assert!(b.device.counter() <= 104);
+    b.hear();
     assert_eq!(b.exchange().0, Form::Recovery);
 }
 

@@ -22,11 +22,15 @@ pub struct Judgement {
     /// Items that the core counts more than once. A registration whose ACCEPT was lost and that was built anew is not
     /// meant: the network cannot tell it from another power-on, and the protocol text lets both stand.
     pub counted_twice: u64,
+    /// Items that the core counts once more after a registration report, or one of another power cycle, came in between:
+    /// somebody held it back, or replayed what was lost. To the network that is another power-on, or another item, after
+    /// which it cannot know the first one again (section 5, network rule 3).
+    pub counted_over_power_on: u64,
     /// Reports that stand more than once in the records.
     pub recorded_twice: u64,
     /// Records of reports that no device made.
     pub foreign: u64,
-    /// Up to five of the offenders, for a person to look at.
+    /// Up to five of the offenders, the gravest first, for a person to look at.
     pub examples: Vec<String>,
 }
 
@@ -38,6 +42,11 @@ impl Judgement {
 
     /// Whether nothing was accepted twice, falsely or from a stranger, whatever may still be waiting.
     pub const fn is_safe(&self) -> bool {
+        self.is_safe_but_for_held_registrations() && self.counted_over_power_on == 0
+    }
+
+    /// The same, where somebody may hold registration reports back or replay those that were lost.
+    pub const fn is_safe_but_for_held_registrations(&self) -> bool {
         self.believed_falsely == 0
             && self.counted_twice == 0
             && self.recorded_twice == 0
@@ -45,6 +54,12 @@ impl Judgement {
     }
 
     fn example(&mut self, text: impl FnOnce() -> String) {
+        self.examples.insert(0, text());
+        self.examples.truncate(5);
+    }
+
+    /// One that is merely unaccepted, which many may be where power comes and goes.
+    fn lesser_example(&mut self, text: impl FnOnce() -> String) {
         if self.examples.len() < 5 {
             self.examples.push(text());
         }
@@ -53,6 +68,8 @@ impl Judgement {
 
 /// A record as far as judging goes.
 struct Record {
+    /// Its place in the order of records.
+    id: i64,
     is_event: bool,
     /// How many records have this device and tag.
     count: u32,
@@ -68,6 +85,7 @@ pub fn judge(fleet: &Fleet, store: &mut dyn Store) -> Result<Judgement, StoreErr
     let mut records: HashMap<(Vec<u8>, Vec<u8>), Record> = HashMap::new();
     store.records_for_each(&RecordFilter::default(), &mut |row| {
         let record = records.entry((row.device_id, row.tag1)).or_insert(Record {
+            id: row.id,
             is_event: false,
             count: 0,
             is_claimed: false,
@@ -80,21 +98,32 @@ pub fn judge(fleet: &Fleet, store: &mut dyn Store) -> Result<Judgement, StoreErr
     let mut judgement = Judgement::default();
     for device in fleet.devices() {
         let id = device.device_id();
+        let mut of_device = Vec::new();
+        for item in device.ledger() {
+            of_device.extend(item.reports.iter().filter_map(|report| {
+                let record = records.get(&(id.to_vec(), report.tag1().to_vec()))?;
+                Some((record.id, item.cycle, item.cause == Cause::PowerOn))
+            }));
+        }
         for item in device.ledger() {
             judgement.items += 1;
-            let (mut on_record, mut events) = (0u32, 0u32);
+            let mut on_record = 0u32;
+            let mut events = Vec::new();
             for report in &item.reports {
                 if let Some(record) = records.get_mut(&(id.to_vec(), report.tag1().to_vec())) {
                     record.is_claimed = true;
                     on_record += 1;
-                    events += u32::from(record.is_event);
+                    events.extend(record.is_event.then_some(record.id));
                 }
             }
             let name = || {
                 format!(
-                    "device {} item {} {:?}",
-                    hex::encode(id),
+                    "device {} item {} cycle {} {:?} seq {} {:?}",
+                    String::from_utf8_lossy(id),
                     item.number,
+                    item.cycle,
+                    item.cause,
+                    item.seq,
                     item.fate
                 )
             };
@@ -102,14 +131,23 @@ pub fn judge(fleet: &Fleet, store: &mut dyn Store) -> Result<Judgement, StoreErr
             if is_accepted && on_record == 0 {
                 judgement.believed_falsely += 1;
                 judgement.example(name);
-            } else if events > 1 && item.cause != Cause::PowerOn {
-                judgement.counted_twice += 1;
+            } else if events.len() > 1 && item.cause != Cause::PowerOn {
+                let (first, last) = (events.iter().min(), events.iter().max());
+                let intervenes = |(id, cycle, is_power_on): &(i64, u32, bool)| {
+                    let is_between = first < Some(id) && Some(id) < last;
+                    is_between && (*is_power_on || *cycle != item.cycle)
+                };
+                if of_device.iter().any(intervenes) {
+                    judgement.counted_over_power_on += 1;
+                } else {
+                    judgement.counted_twice += 1;
+                }
                 judgement.example(name);
             } else if is_accepted {
                 judgement.accepted_once += 1;
             } else {
                 judgement.unaccepted += 1;
-                judgement.example(name);
+                judgement.lesser_example(name);
             }
         }
     }

@@ -6,6 +6,9 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`stage`] | core and site on one clock |
+//! | [`scenario`] | a stage from a short description, on virtual time |
+//! | [`store`] | a store that outlives its core, and copies of one |
+//! | [`witness`] | an ear that holds what was said on the air against the protocol |
 //! | [`intruder`] | a fake device and a fake network |
 //! | [`judge`] | what devices saw accepted against what the core has on record |
 //! | [`measurements`] | temperatures to report |
@@ -16,4 +19,7 @@ pub mod demo;
 pub mod intruder;
 pub mod judge;
 pub mod measurements;
+pub mod scenario;
 pub mod stage;
+pub mod store;
+pub mod witness;

@@ -1,6 +1,7 @@
 //! A core and a site on one clock, NGAP octets between them, without I/O of their own.
 
 use ambit_adm::Adm;
+use ambit_adm_api::Outcome;
 use ambit_aiotf::{Aiotf, ConnectionId, Output};
 use ambit_ran::site::Site;
 
@@ -8,9 +9,10 @@ use ambit_ran::site::Site;
 pub struct Stage {
     site: Site,
     core: Option<Core>,
-    /// Unix time in ms when the site's clock shows 0.
+    /// The core's Unix time in ms when the site's clock shows 0.
     origin_ms: i64,
     next_connection: ConnectionId,
+    crashes_after_commit: bool,
 }
 
 struct Core {
@@ -27,6 +29,7 @@ impl Stage {
             core: None,
             origin_ms,
             next_connection: 0,
+            crashes_after_commit: false,
         }
     }
 
@@ -45,11 +48,22 @@ impl Stage {
 
     /// Takes the core away, as a crash does: what it had not made durable is lost, every gNB loses its connection.
     pub fn kill_core(&mut self) -> Option<Aiotf<Adm>> {
+        self.crashes_after_commit = false;
         let core = self.core.take()?;
         for gnb in 0..core.connections.len() {
             self.site.disconnected(gnb);
         }
         Some(core.aiotf)
+    }
+
+    /// Lets the core crash the next time that it has put an acceptance on record, before the ACCEPT leaves.
+    pub const fn crash_after_commit(&mut self) {
+        self.crashes_after_commit = true;
+    }
+
+    /// Sets the clock of the core that is started next, ahead (or back) by so many milliseconds.
+    pub const fn shift_core_clock(&mut self, by_ms: i64) {
+        self.origin_ms = self.origin_ms.saturating_add(by_ms);
     }
 
     /// Lets time pass until the site's clock shows `until_ms`, each thing at its own time.
@@ -75,7 +89,7 @@ impl Stage {
         self.exchange();
     }
 
-    /// Unix time in ms of the site's clock.
+    /// Unix time in ms, as the core has it.
     pub fn unix_ms(&self) -> i64 {
         let now_ms = i64::try_from(self.site.now_ms()).unwrap_or(i64::MAX);
         self.origin_ms.saturating_add(now_ms)
@@ -107,11 +121,7 @@ impl Stage {
     /// Carries PDUs both ways until nobody has more to say.
     fn exchange(&mut self) {
         let now_ms = self.unix_ms();
-        let Some(core) = &mut self.core else {
-            while self.site.poll_ngap().is_some() {}
-            return;
-        };
-        loop {
+        while let Some(core) = &mut self.core {
             let mut is_quiet = true;
             while let Some((gnb, octets)) = self.site.poll_ngap() {
                 is_quiet = false;
@@ -119,7 +129,12 @@ impl Stage {
                     core.aiotf.handle_pdu(*connection, &octets, now_ms);
                 }
             }
+            let before = accepted(&core.aiotf);
             core.aiotf.flush(now_ms);
+            if self.crashes_after_commit && accepted(&core.aiotf) > before {
+                drop(self.kill_core());
+                break;
+            }
             while let Some(output) = core.aiotf.poll_output() {
                 is_quiet = false;
                 if let Output::Pdu(connection, octets) = output
@@ -129,8 +144,16 @@ impl Stage {
                 }
             }
             if is_quiet && core.aiotf.pending_reports() == 0 {
-                break;
+                return;
             }
         }
+        // Nobody is there to hear it.
+        while self.site.poll_ngap().is_some() {}
     }
+}
+
+/// Reports accepted as new so far.
+fn accepted(aiotf: &Aiotf<Adm>) -> u64 {
+    let tally = aiotf.reports();
+    tally.of(Outcome::AcceptedNew) + tally.of(Outcome::AcceptedRepeat)
 }

@@ -4,6 +4,7 @@
 //! when it is about to speak, not when the beacon changes; only devices that wait for a beacon are woken by one.
 
 mod ledger;
+mod memory;
 mod paging;
 mod serve;
 mod slot;
@@ -18,11 +19,12 @@ use ambit_device::SubmitError;
 use ambit_protocol::{AreaId, Cause, RandN};
 
 pub use self::ledger::{BuiltReport, Fate, LedgerItem};
+pub use self::memory::{FleetMemory, MemoryFailed, MemoryFaults};
 use self::slot::{Power, Slot};
 pub use self::spec::{
-    DeviceIndex, DeviceSpec, FleetConfig, FleetDevice, FleetMemory, FleetStats, ItemRequest,
-    PayloadSource, PowerCycles, PowerCyclesId, Schedule, ScheduleId, SeededRandom,
-    USER_MEMORY_OCTETS, numbered_payload,
+    DeviceIndex, DeviceSpec, FleetConfig, FleetDevice, FleetStats, ItemRequest, PayloadSource,
+    PowerCycles, PowerCyclesId, Schedule, ScheduleId, SeededRandom, USER_MEMORY_OCTETS,
+    numbered_payload,
 };
 use self::timers::Timers;
 pub use self::view::DeviceView;
@@ -98,6 +100,12 @@ impl Fleet {
             slot.add_switch(at_ms, on);
             self.timers.set_earlier(device.0, at_ms);
         }
+    }
+
+    /// Lets the memory of a device fail from now on, or no longer. False when there is no such device or it has power.
+    pub fn set_memory_faults(&mut self, device: DeviceIndex, faults: Option<MemoryFaults>) -> bool {
+        let slot = self.slots.get_mut(device.0 as usize);
+        slot.is_some_and(|slot| slot.set_memory_faults(faults))
     }
 
     /// Moves a device to another reader. Its contact is gone.

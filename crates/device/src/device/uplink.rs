@@ -184,14 +184,16 @@ impl<C: Credential, M: Memory, R: Random> Device<C, M, R> {
 
     /// A blind device that hears no beacon cannot use recovery. Its eighth unanswered report is held: sent again unchanged
     /// until it is answered, since it is still within the network's window, and much further no report would be. Beyond that
-    /// point (after power cycles) only a beacon helps, by way of recovery.
+    /// point (after power cycles, or where the network's last counter is not the device's) only a beacon helps, by way of
+    /// recovery.
     fn is_held(&self) -> bool {
         let record = self.slots.record();
         let unanswered = record.counter.saturating_sub(record.answered);
+        let latest = self.head.as_ref().and_then(|head| head.latest.as_ref());
         self.profile.form == DeviceForm::Blind
-            && (unanswered == UNANSWERED_MAX
-                || (unanswered > UNANSWERED_MAX && self.heard.is_none()))
-            && self.head.as_ref().is_some_and(|h| h.latest.is_some())
+            && self.heard.is_none()
+            && unanswered >= UNANSWERED_MAX
+            && latest.is_some_and(|built| built.answerable.form == Form::Blind)
     }
 
     /// Builds a new report for the item at the head, with a fresh RAND_d or counter.

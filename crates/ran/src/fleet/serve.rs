@@ -1,11 +1,11 @@
 //! One device at a time: what it hears, says and tells, its contact and its timer.
 
-use ambit_device::PDU_OCTETS_MAX;
+use ambit_device::{Event, PDU_OCTETS_MAX};
 use ambit_protocol::wire::{MessageType, peek};
 
 use super::ledger::Ended;
 use super::paging::paging_target;
-use super::slot::Power;
+use super::slot::{Power, Slot};
 use super::{Fleet, Hearing};
 use crate::frame::{Access, AirFrame, Direction, FrameKind, Page, RadioId, parse_beacon};
 
@@ -71,6 +71,7 @@ impl Fleet {
     ) {
         let heard = self.hear_beacon(device, now_ms, hearing);
         self.take_events(device, now_ms);
+        self.brown_out(device, now_ms);
         let mut octets = [0; PDU_OCTETS_MAX];
         while let Some(len) = self
             .slots
@@ -79,12 +80,30 @@ impl Fleet {
         {
             // Before the PDU is booked: an item that was given up is not the one that is being sent.
             self.take_events(device, now_ms);
+            // What would have been sent after a cut write never left.
+            if self.brown_out(device, now_ms) {
+                break;
+            }
             if let Some(pdu) = octets.get(..len) {
                 self.transmit(device, now_ms, pdu, access);
             }
         }
         self.take_events(device, now_ms);
+        self.brown_out(device, now_ms);
         self.arm(device, now_ms, heard);
+    }
+
+    /// Takes the power of a device whose memory write was cut just now. True when there was one.
+    fn brown_out(&mut self, device: u32, now_ms: u64) -> bool {
+        let slot = self.slots.get_mut(device as usize);
+        let Some(back_ms) = slot.and_then(Slot::take_brown_out) else {
+            return false;
+        };
+        self.power_off(device);
+        if let Some(slot) = self.slots.get_mut(device as usize) {
+            slot.add_switch(now_ms + back_ms, true);
+        }
+        true
     }
 
     /// Hands a device that has something to say the beacon of its reader. False when there is none to hear.
@@ -108,8 +127,9 @@ impl Fleet {
         let Power::On(state) = &mut slot.power else {
             return;
         };
-        let mut finished = false;
+        let (mut finished, mut memory_failed) = (false, false);
         while let Some(event) = state.poll_event() {
+            memory_failed |= event == Event::MemoryFailed;
             match slot.ledger.note(&event, now_ms) {
                 Some(Ended::Accepted { registration }) => {
                     finished = true;
@@ -129,6 +149,9 @@ impl Fleet {
         // Disabled for ever, or at the end of its counter: the device has dropped its queue.
         if state.items_waiting() == 0 {
             self.stats.lost += slot.ledger.lose_waiting();
+        }
+        if memory_failed {
+            slot.memory_failed();
         }
         if finished {
             self.stats.ledger_forgotten += slot.ledger.trim(self.config.ledger_items_max);

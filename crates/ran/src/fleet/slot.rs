@@ -3,7 +3,8 @@
 use ambit_device::{Device, LocalKey, PowerOnError, Profile, provision};
 
 use super::ledger::Ledger;
-use super::spec::{DeviceSpec, FleetDevice, FleetMemory, PowerCyclesId, ScheduleId, SeededRandom};
+use super::memory::{FleetMemory, MemoryFaults};
+use super::spec::{DeviceSpec, FleetDevice, PowerCyclesId, ScheduleId, SeededRandom};
 use crate::frame::{Access, RadioId, SiteReader};
 
 /// A device and its place, schedule and ledger.
@@ -24,6 +25,10 @@ pub(super) struct Slot {
     /// Whether it waits for a beacon.
     pub(super) waits_for_beacon: bool,
     pub(super) ledger: Ledger,
+    /// With a failing write the power goes and comes back after so many milliseconds.
+    power_back_ms: Option<u64>,
+    /// The power went with a write just now.
+    browned_out: bool,
 }
 
 /// A device's place in its schedule.
@@ -80,6 +85,8 @@ impl Slot {
             contact: None,
             waits_for_beacon: false,
             ledger: Ledger::default(),
+            power_back_ms: None,
+            browned_out: false,
         }
     }
 
@@ -105,9 +112,10 @@ impl Slot {
             Power::Off(parts) => {
                 let Parts {
                     credential,
-                    memory,
+                    mut memory,
                     random,
                 } = *parts;
+                memory.revive();
                 let started = Device::power_on(
                     self.profile,
                     credential,
@@ -153,6 +161,27 @@ impl Slot {
                 false
             }
         }
+    }
+
+    /// Lets its memory fail from now on, or no longer. False while it has power: its memory is out of reach then.
+    pub(super) fn set_memory_faults(&mut self, faults: Option<MemoryFaults>) -> bool {
+        let Power::Off(parts) = &mut self.power else {
+            return false;
+        };
+        parts.memory.set_faults(faults);
+        self.power_back_ms = faults.and_then(|faults| faults.power_back_ms);
+        true
+    }
+
+    /// A write to its memory has failed.
+    pub(super) fn memory_failed(&mut self) {
+        self.browned_out = self.power_back_ms.is_some();
+    }
+
+    /// Whether the power went with a write, and after how many milliseconds it comes back.
+    pub(super) fn take_brown_out(&mut self) -> Option<u64> {
+        let browned_out = std::mem::take(&mut self.browned_out);
+        self.power_back_ms.filter(|_| browned_out)
     }
 
     /// Adds a switching time. Of two at the same time, the one added later counts last.

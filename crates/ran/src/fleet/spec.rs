@@ -1,8 +1,9 @@
 //! What a fleet is made of: devices, schedules, power cycles, payloads; and what it counts.
 
-use ambit_device::{ArrayMemory, Device, LocalKey, Profile, Random, SLOTS_OCTETS};
+use ambit_device::{Device, LocalKey, Profile, Random};
 use ambit_protocol::{Cause, RandN, RootKey, Suite};
 
+use super::memory::FleetMemory;
 use crate::frame::SiteReader;
 
 /// A device's position in its fleet, from 0, in the order of [`super::Fleet::add`].
@@ -19,9 +20,6 @@ pub struct PowerCyclesId(pub(super) u16);
 
 /// Octets of user memory (section 8) behind the device's own record.
 pub const USER_MEMORY_OCTETS: usize = 56;
-
-/// The non-volatile memory of an emulated device. It keeps its octets over power cycles.
-pub type FleetMemory = ArrayMemory<{ SLOTS_OCTETS + USER_MEMORY_OCTETS }>;
 
 /// An emulated device while it has power.
 pub type FleetDevice = Device<LocalKey, FleetMemory, SeededRandom>;

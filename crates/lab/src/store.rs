@@ -1,0 +1,199 @@
+//! A store that outlives its core, as a file does, and copies of one: backups, and stores tampered with.
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ambit_protocol::Snid;
+use ambit_store::{
+    ChainRow, DeviceRow, EventFilter, EventRow, Insert, LastRecord, NewDevice, NewEvent, NewRecord,
+    RecordFilter, RecordRow, SqliteStore, Store, StoreError,
+};
+
+/// A store in memory that several hold: a core that may be killed, the one that comes after it, a judge.
+#[derive(Clone, Debug)]
+pub struct SharedStore(Arc<Mutex<SqliteStore>>);
+
+impl SharedStore {
+    /// An empty store.
+    ///
+    /// # Errors
+    /// Memory runs out.
+    pub fn new() -> Result<Self, StoreError> {
+        Ok(Self(Arc::new(Mutex::new(SqliteStore::in_memory()?))))
+    }
+
+    /// A copy as it stands now: devices, records and the newest chain of one network. Events are left out.
+    ///
+    /// # Errors
+    /// Either store's own.
+    pub fn copy(from: &mut dyn Store, snid: &Snid) -> Result<Self, StoreError> {
+        Self::copy_edited(from, snid, &mut |row| vec![row])
+    }
+
+    /// A copy in which every record was replaced by what `edit` made of it.
+    ///
+    /// # Errors
+    /// Either store's own.
+    pub fn copy_edited(
+        from: &mut dyn Store,
+        snid: &Snid,
+        edit: &mut dyn FnMut(RecordRow) -> Vec<RecordRow>,
+    ) -> Result<Self, StoreError> {
+        let copy = Self::new()?;
+        let mut to = copy.lock();
+        let mut devices = Vec::new();
+        from.devices_for_each(&mut |row| {
+            devices.push(row);
+            ControlFlow::Continue(())
+        })?;
+        let rows: Vec<NewDevice<'_>> = devices.iter().map(new_device).collect();
+        to.devices_insert(&rows)?;
+        let mut records = Vec::new();
+        from.records_for_each(&RecordFilter::default(), &mut |row| {
+            records.extend(edit(row));
+            ControlFlow::Continue(())
+        })?;
+        let rows: Vec<NewRecord<'_>> = records.iter().map(new_record).collect();
+        to.accept(&rows, &mut Vec::new())?;
+        if let Some(chain) = from.chain(snid.octets())? {
+            to.chain_insert(&chain)?;
+        }
+        drop(to);
+        Ok(copy)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SqliteStore> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for SharedStore {
+    fn accept(
+        &mut self,
+        batch: &[NewRecord<'_>],
+        outcomes: &mut Vec<Insert>,
+    ) -> Result<(), StoreError> {
+        self.lock().accept(batch, outcomes)
+    }
+
+    fn devices_insert(&mut self, devices: &[NewDevice<'_>]) -> Result<Vec<i64>, StoreError> {
+        self.lock().devices_insert(devices)
+    }
+
+    fn device(&mut self, device_id: &[u8]) -> Result<Option<DeviceRow>, StoreError> {
+        self.lock().device(device_id)
+    }
+
+    fn devices_for_each(
+        &mut self,
+        f: &mut dyn FnMut(DeviceRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.lock().devices_for_each(f)
+    }
+
+    fn device_count(&mut self) -> Result<u64, StoreError> {
+        self.lock().device_count()
+    }
+
+    fn device_set_disabled(&mut self, device: i64, disabled: bool) -> Result<(), StoreError> {
+        self.lock().device_set_disabled(device, disabled)
+    }
+
+    fn device_set_key(&mut self, device: i64, wrapped_key: &[u8]) -> Result<u32, StoreError> {
+        self.lock().device_set_key(device, wrapped_key)
+    }
+
+    fn last_records(
+        &mut self,
+        since_ms: i64,
+        f: &mut dyn FnMut(LastRecord),
+    ) -> Result<(), StoreError> {
+        self.lock().last_records(since_ms, f)
+    }
+
+    fn record(
+        &mut self,
+        device: i64,
+        epoch: u32,
+        tag1: &[u8],
+    ) -> Result<Option<RecordRow>, StoreError> {
+        self.lock().record(device, epoch, tag1)
+    }
+
+    fn records_for_each(
+        &mut self,
+        filter: &RecordFilter<'_>,
+        f: &mut dyn FnMut(RecordRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.lock().records_for_each(filter, f)
+    }
+
+    fn record_count(&mut self) -> Result<u64, StoreError> {
+        self.lock().record_count()
+    }
+
+    fn events_insert(&mut self, events: &[NewEvent<'_>]) -> Result<(), StoreError> {
+        self.lock().events_insert(events)
+    }
+
+    fn events_for_each(
+        &mut self,
+        filter: &EventFilter<'_>,
+        f: &mut dyn FnMut(EventRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.lock().events_for_each(filter, f)
+    }
+
+    fn chain(&mut self, snid: &[u8; 9]) -> Result<Option<ChainRow>, StoreError> {
+        self.lock().chain(snid)
+    }
+
+    fn chain_insert(&mut self, chain: &ChainRow) -> Result<(), StoreError> {
+        self.lock().chain_insert(chain)
+    }
+
+    fn chain_set_epoch(&mut self, snid: &[u8; 9], epoch: u32) -> Result<(), StoreError> {
+        self.lock().chain_set_epoch(snid, epoch)
+    }
+
+    fn meta(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.lock().meta(name)
+    }
+
+    fn meta_set(&mut self, name: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.lock().meta_set(name, value)
+    }
+}
+
+fn new_device(row: &DeviceRow) -> NewDevice<'_> {
+    NewDevice {
+        device_id: &row.device_id,
+        device_type: &row.device_type,
+        suite: row.suite,
+        form: &row.form,
+        tag_len: row.tag_len,
+        fleet: &row.fleet,
+        wrapped_key: &row.wrapped_key,
+        created_ms: row.created_ms,
+    }
+}
+
+fn new_record(row: &RecordRow) -> NewRecord<'_> {
+    NewRecord {
+        device: row.device,
+        epoch: row.epoch,
+        tag1: &row.tag1,
+        form: row.form,
+        area_id: row.area_id,
+        nonce: &row.nonce,
+        cause: row.cause,
+        seq: row.seq,
+        data: &row.data,
+        accept: &row.accept,
+        time_ms: row.time_ms,
+        repeat: row.repeat,
+        gnb_id: row.gnb_id,
+        reader_index: row.reader_index,
+        counter: row.counter,
+    }
+}
