@@ -5,6 +5,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`card`] | a card in process |
 //! | [`stage`] | core and site on one clock |
 //! | [`intruder`] | a fake device and a fake network |
 //! | [`judge`] | what devices saw accepted against what the core has on record |
@@ -12,6 +13,7 @@
 //! | [`demo`] | the scene of `ambit demo` |
 #![forbid(unsafe_code)]
 
+pub mod card;
 pub mod demo;
 pub mod intruder;
 pub mod judge;

@@ -1,9 +1,13 @@
 //! One device of a fleet: its parts while it has no power, its state machine while it has, and what surrounds it.
 
-use ambit_device::{Device, LocalKey, PowerOnError, Profile, provision};
+use ambit_device::{Device, PowerOnError, Profile, provision};
+
+use super::credential::FleetCredential;
 
 use super::ledger::Ledger;
-use super::spec::{DeviceSpec, FleetDevice, FleetMemory, PowerCyclesId, ScheduleId, SeededRandom};
+use super::spec::{
+    DeviceSpec, FleetCard, FleetDevice, FleetMemory, PowerCyclesId, ScheduleId, SeededRandom,
+};
 use crate::frame::{Access, RadioId, SiteReader};
 
 /// A device and its place, schedule and ledger.
@@ -45,13 +49,13 @@ pub(super) enum Power {
 
 /// What is left of a device without power.
 pub(super) struct Parts {
-    credential: LocalKey,
+    credential: FleetCredential,
     memory: FleetMemory,
     random: SeededRandom,
 }
 
 impl Slot {
-    pub(super) fn new(spec: DeviceSpec, random: SeededRandom) -> Self {
+    pub(super) fn new(spec: DeviceSpec, credential: FleetCredential, random: SeededRandom) -> Self {
         let mut memory = FleetMemory::default();
         // The memory is large enough for the device's record, which is all that provisioning can find wrong with it.
         let _ = provision(&mut memory, spec.anchor, spec.counter);
@@ -60,7 +64,7 @@ impl Slot {
             profile: spec.profile,
             reader: spec.reader,
             power: Power::Off(Box::new(Parts {
-                credential: LocalKey::new(spec.key, spec.suite),
+                credential,
                 memory,
                 random,
             })),
@@ -152,6 +156,17 @@ impl Slot {
                 self.power = unchanged;
                 false
             }
+        }
+    }
+
+    /// Puts a card into a device without power, in place of the one it has, and returns that one.
+    pub(super) fn swap_card(&mut self, card: FleetCard) -> Result<FleetCard, FleetCard> {
+        match &mut self.power {
+            Power::Off(parts) => match &mut parts.credential {
+                FleetCredential::Uicc(uicc) => Ok(std::mem::replace(&mut uicc.card_mut().0, card)),
+                FleetCredential::Local(_) => Err(card),
+            },
+            Power::On(_) | Power::Failed(_) => Err(card),
         }
     }
 

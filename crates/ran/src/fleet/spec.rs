@@ -1,8 +1,9 @@
 //! What a fleet is made of: devices, schedules, power cycles, payloads; and what it counts.
 
-use ambit_device::{ArrayMemory, Device, LocalKey, Profile, Random, SLOTS_OCTETS};
+use ambit_device::{ArrayMemory, Device, Profile, Random, SLOTS_OCTETS, Uicc};
 use ambit_protocol::{Cause, RandN, RootKey, Suite};
 
+use super::credential::FleetCredential;
 use crate::frame::SiteReader;
 
 /// A device's position in its fleet, from 0, in the order of [`super::Fleet::add`].
@@ -24,7 +25,10 @@ pub const USER_MEMORY_OCTETS: usize = 56;
 pub type FleetMemory = ArrayMemory<{ SLOTS_OCTETS + USER_MEMORY_OCTETS }>;
 
 /// An emulated device while it has power.
-pub type FleetDevice = Device<LocalKey, FleetMemory, SeededRandom>;
+pub type FleetDevice = Device<FleetCredential, FleetMemory, SeededRandom>;
+
+/// A card in an emulated device.
+pub type FleetCard = Box<dyn Uicc + Send>;
 
 /// A device to be added to a fleet.
 #[derive(Debug)]
@@ -135,6 +139,8 @@ pub struct FleetStats {
     pub items: u64,
     /// Items that a device refused: its queue was full, or it is silent for ever.
     pub items_refused: u64,
+    /// REGISTRATION REQUESTs transmitted, repeats included.
+    pub registrations_transmitted: u64,
     /// Items that a device saw accepted.
     pub accepted: u64,
     /// Items that a device gave up after their lifetime.
