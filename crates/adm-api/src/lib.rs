@@ -2,6 +2,7 @@
 //!
 //! In one process the calls are plain calls on the ADM; between processes the same trait goes over the SBI.
 
+use ambit_protocol::wire::{AUTHENTICATION_REQUEST_OCTETS, MessageType, peek};
 use ambit_protocol::{AreaId, Form, KAiotf, RandN, WireError};
 
 /// An ADM as an AIOTF sees it.
@@ -16,6 +17,19 @@ pub trait AdmClient {
     ///
     /// When this returns, the acceptance record of every [`Verdict::Accept`] is on disk: the ACCEPT may leave.
     fn authenticate(&mut self, now_ms: i64, reports: &[DoaReport<'_>], verdicts: &mut Vec<Verdict>);
+
+    /// Takes a REGISTRATION REQUEST of section 7. The sequence number of a [`RegistrationStep::Challenge`] is on disk when
+    /// this returns: the challenge may leave. The same request again gets the same challenge again.
+    fn register(&mut self, now_ms: i64, request: &DoaReport<'_>) -> RegistrationStep;
+
+    /// Takes the AUTHENTICATION RESPONSE to a challenge. After [`RegistrationStep::Accept`] the record and K_AIOT are on
+    /// disk: the ACCEPT may leave. The same response again gets the same ACCEPT again.
+    fn respond(
+        &mut self,
+        now_ms: i64,
+        challenge: &ChallengeId,
+        response: &DoaReport<'_>,
+    ) -> RegistrationStep;
 
     /// Housekeeping: events that rate limiting held back. To be called about once a second.
     fn tick(&mut self, now_ms: i64);
@@ -45,6 +59,44 @@ pub struct DoaReport<'a> {
     pub gnb_id: u32,
     /// The reader within that gNB.
     pub reader_index: u16,
+}
+
+/// What names an open challenge between AIOTF and ADM. It holds nothing secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChallengeId(pub [u8; 16]);
+
+/// What the ADM makes of a message of a UICC registration.
+#[derive(Debug)]
+pub enum RegistrationStep {
+    /// Send this AUTHENTICATION REQUEST; the answer to it belongs to `id`.
+    Challenge {
+        /// The AUTHENTICATION REQUEST.
+        nas: [u8; AUTHENTICATION_REQUEST_OCTETS],
+        /// What to name in [`AdmClient::respond`].
+        id: ChallengeId,
+    },
+    /// The registration is over.
+    Done(Verdict),
+}
+
+impl RegistrationStep {
+    /// Silence.
+    pub const fn silence(outcome: Outcome) -> Self {
+        Self::Done(Verdict::Silence(outcome))
+    }
+
+    /// The outcome: [`Outcome::Challenged`] for a challenge.
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Challenge { .. } => Outcome::Challenged,
+            Self::Done(verdict) => verdict.outcome(),
+        }
+    }
+}
+
+/// Whether a PDU opens a UICC registration, and is therefore for [`AdmClient::register`].
+pub fn is_registration_request(nas: &[u8]) -> bool {
+    matches!(peek(nas), Ok((MessageType::RegistrationRequest, _)))
 }
 
 /// What the ADM makes of a report.
@@ -141,11 +193,25 @@ pub enum Outcome {
     StoreFailed,
     /// The reader serves no area that this network knows.
     AreaUnknown,
+    /// A REGISTRATION REQUEST was answered with a challenge.
+    Challenged,
+    /// A SUCI that does not open, or names no subscriber of this network.
+    SuciRefused,
+    /// The answer to a challenge that is not open: never was, has expired, or a later one was answered since.
+    ChallengeUnknown,
+    /// The answer to a challenge does not verify: RES8, TAG1 or AUTS.
+    AuthenticationFailed,
+    /// The card asked for a resynchronisation once more than a registration has room for.
+    SyncFailure,
+    /// All sequence numbers of the card are used.
+    SqnExhausted,
+    /// The device's K_AIOT has outlived its time: it has to register again.
+    KeyExpired,
 }
 
 impl Outcome {
     /// All outcomes, in the order of their declaration.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 21] = [
         Self::AcceptedNew,
         Self::AcceptedRepeat,
         Self::AcceptedDuplicate,
@@ -160,6 +226,13 @@ impl Outcome {
         Self::SearchBudgetExhausted,
         Self::StoreFailed,
         Self::AreaUnknown,
+        Self::Challenged,
+        Self::SuciRefused,
+        Self::ChallengeUnknown,
+        Self::AuthenticationFailed,
+        Self::SyncFailure,
+        Self::SqnExhausted,
+        Self::KeyExpired,
     ];
 
     /// The stable name: metric label, event kind, log field.
@@ -179,6 +252,13 @@ impl Outcome {
             Self::SearchBudgetExhausted => "search_budget_exhausted",
             Self::StoreFailed => "store_failed",
             Self::AreaUnknown => "area_unknown",
+            Self::Challenged => "challenged",
+            Self::SuciRefused => "suci_refused",
+            Self::ChallengeUnknown => "challenge_unknown",
+            Self::AuthenticationFailed => "authentication_failed",
+            Self::SyncFailure => "sync_failure",
+            Self::SqnExhausted => "sqn_exhausted",
+            Self::KeyExpired => "key_expired",
         }
     }
 }
@@ -186,13 +266,13 @@ impl Outcome {
 /// A tally of outcomes by report form, for metrics. `None` is for reports that have no form (malformed).
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    counts: [[u64; 6]; Outcome::ALL.len()],
+    counts: [[u64; 7]; Outcome::ALL.len()],
 }
 
 impl Tally {
     /// Counts one report.
     pub fn count(&mut self, outcome: Outcome, form: Option<Form>) {
-        let column = form.map_or(5, |form| usize::from(form.number()));
+        let column = form.map_or(6, |form| usize::from(form.number()));
         if let Some(cell) = self
             .counts
             .get_mut(outcome as usize)
@@ -208,7 +288,8 @@ impl Tally {
             .iter()
             .zip(&self.counts)
             .flat_map(|(outcome, row)| {
-                let forms = Form::ALL.iter().copied().map(Some).chain([None]);
+                let forms = Form::ALL.into_iter().chain([Form::Aka]).map(Some);
+                let forms = forms.chain([None]);
                 forms.zip(row).map(|(form, count)| (*outcome, form, *count))
             })
     }

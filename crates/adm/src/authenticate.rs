@@ -66,10 +66,10 @@ impl Nonce {
 }
 
 /// What became of a report, as far as counting and events go.
-struct Judged {
-    outcome: Outcome,
-    form: Option<Form>,
-    device_id: Option<Box<[u8]>>,
+pub(crate) struct Judged {
+    pub(crate) outcome: Outcome,
+    pub(crate) form: Option<Form>,
+    pub(crate) device_id: Option<Box<[u8]>>,
 }
 
 impl Adm {

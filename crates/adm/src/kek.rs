@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use aes_gcm_siv::aead::{Aead, KeyInit, Payload};
 use aes_gcm_siv::{Aes256GcmSiv, Nonce};
 use ambit_store::Store;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::{Entropy, OpenError};
 
@@ -161,12 +161,12 @@ impl Kek {
         Ok([&nonce[..], &sealed].concat())
     }
 
-    /// Unwraps a secret of `N` octets.
-    pub(crate) fn unwrap<const N: usize>(
+    /// Unwraps a secret of any length.
+    pub(crate) fn unwrap_any(
         &self,
         purpose: &Purpose<'_>,
         wrapped: &[u8],
-    ) -> Result<Zeroizing<[u8; N]>, KekError> {
+    ) -> Result<Zeroizing<Vec<u8>>, KekError> {
         let fail = || KekError::Unwrap(purpose.to_string());
         let (nonce, sealed) = wrapped
             .split_first_chunk::<NONCE_OCTETS>()
@@ -175,13 +175,22 @@ impl Kek {
             msg: sealed,
             aad: &purpose.aad(),
         };
-        let mut plain = self
-            .cipher
+        self.cipher
             .decrypt(&Nonce::from(*nonce), payload)
-            .map_err(|_| fail())?;
-        let secret = <[u8; N]>::try_from(plain.as_slice()).map(Zeroizing::new);
-        plain.zeroize();
-        secret.map_err(|_| fail())
+            .map(Zeroizing::new)
+            .map_err(|_| fail())
+    }
+
+    /// Unwraps a secret of `N` octets.
+    pub(crate) fn unwrap<const N: usize>(
+        &self,
+        purpose: &Purpose<'_>,
+        wrapped: &[u8],
+    ) -> Result<Zeroizing<[u8; N]>, KekError> {
+        let plain = self.unwrap_any(purpose, wrapped)?;
+        <[u8; N]>::try_from(plain.as_slice())
+            .map(Zeroizing::new)
+            .map_err(|_| KekError::Unwrap(purpose.to_string()))
     }
 
     /// Checks this KEK against the store, or notes it there when the store is new.
@@ -214,6 +223,10 @@ impl std::fmt::Debug for Kek {
 pub(crate) enum Purpose<'a> {
     /// K of a device.
     DeviceKey { device_id: &'a [u8] },
+    /// K and OPc or TOPc of a subscriber.
+    SubscriberSecrets { device_id: &'a [u8] },
+    /// Private keys of the home network, for SUCIs.
+    HomeNetworkKeys { snid: &'a [u8; 9] },
     /// Seed of a beacon chain.
     ChainSeed { snid: &'a [u8; 9], last_epoch: u32 },
     /// Nothing: an empty secret that only the right KEK opens.
@@ -224,6 +237,8 @@ impl Purpose<'_> {
     fn aad(&self) -> Vec<u8> {
         match self {
             Self::DeviceKey { device_id } => [b"ambit K_AIOT\0", *device_id].concat(),
+            Self::SubscriberSecrets { device_id } => [b"ambit UICC\0", *device_id].concat(),
+            Self::HomeNetworkKeys { snid } => [&b"ambit SUCI\0"[..], &snid[..]].concat(),
             Self::ChainSeed { snid, last_epoch } => {
                 [&b"ambit chain\0"[..], &snid[..], &last_epoch.to_be_bytes()].concat()
             }
@@ -241,6 +256,14 @@ impl std::fmt::Display for Purpose<'_> {
                     "key of device {}",
                     ambit_provisioning::format_device_id(device_id)
                 )
+            }
+            Self::SubscriberSecrets { device_id } => write!(
+                f,
+                "UICC secrets of device {}",
+                ambit_provisioning::format_device_id(device_id)
+            ),
+            Self::HomeNetworkKeys { snid } => {
+                write!(f, "home network keys of {}", hex::encode(snid))
             }
             Self::ChainSeed { snid, .. } => write!(f, "chain seed of {}", hex::encode(snid)),
             Self::Check => f.write_str("check value"),

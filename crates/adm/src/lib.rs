@@ -2,7 +2,7 @@
 //!
 //! It keeps device keys wrapped at rest and expanded in memory, issues the beacon chain, finds out who sent a report,
 //! verifies it, and makes the acceptance record durable before anything is answered. What happens to one report stands as
-//! a list of steps in [`mod@authenticate`].
+//! a list of steps in [`mod@authenticate`], what happens to a UICC registration in `registration`.
 //!
 //! Time is an argument (Unix time in ms) and randomness is injected, so that a simulation on virtual time runs this code.
 
@@ -10,25 +10,35 @@ pub mod authenticate;
 mod beacons;
 mod budget;
 mod events;
+mod identity;
 mod kek;
+pub mod policy;
 mod provision;
+mod registration;
 mod registry;
+mod subscribers;
 mod tables;
 
 use std::collections::HashMap;
 
-use ambit_adm_api::{AdmClient, AdmError, Beacons, DoaReport, Tally, Verdict};
+use ambit_adm_api::{
+    AdmClient, AdmError, Beacons, ChallengeId, DoaReport, RegistrationStep, Tally, Verdict,
+};
 use ambit_protocol::{AreaId, Snid};
 use ambit_store::{Store, StoreError};
+use ambit_uicc::suci::HomeNetwork;
 
 use beacons::BeaconSource;
 use budget::SearchBudget;
-use events::EventLog;
+use events::{EventLog, Subject};
+use policy::Deployment;
+use registration::Challenges;
 use registry::Registry;
 use tables::{BeaconTable, CounterIndex};
 
 pub use kek::{Kek, KekError};
 pub use provision::{GeneratedKey, ProvisionError};
+pub use subscribers::SubscriberSpec;
 
 /// How an ADM behaves. The defaults are those of the protocol text.
 #[derive(Clone, Debug)]
@@ -44,8 +54,19 @@ pub struct AdmConfig {
     pub chain_epochs: u32,
     /// W of section 6: how far ahead of the last counter T-IDs are indexed.
     pub counter_window: u32,
-    /// Whether the blind form is accepted (section 10).
+    /// What kind of network this is (section 10).
+    pub deployment: Deployment,
+    /// Whether a public network takes devices of type 1, for study. Said in an event at each start.
+    pub allow_type1_in_public: bool,
+    /// Whether a SUCI of the null scheme is taken: the IMSI in clear.
+    pub null_scheme_allowed: bool,
+    /// Whether the blind form is accepted (section 10). A public network never does.
     pub blind_allowed: bool,
+    /// How long the K_AIOT of a UICC registration is good, in seconds. After that the device is met with silence until it
+    /// has registered again.
+    pub key_lifetime_s: u32,
+    /// How long the answer to a challenge is awaited, in seconds.
+    pub challenge_lifetime_s: u32,
     /// Areas each fleet may report in; a fleet that is not named may report everywhere.
     pub fleet_areas: HashMap<String, Vec<AreaId>>,
     /// Population search: PRF evaluations a second for the whole network, at most.
@@ -65,7 +86,12 @@ impl AdmConfig {
             grace_s: 60,
             chain_epochs: ambit_protocol::chain::CHAIN_EPOCHS_DEFAULT,
             counter_window: 16,
+            deployment: Deployment::IsolatedPrivate,
+            allow_type1_in_public: false,
+            null_scheme_allowed: true,
             blind_allowed: false,
+            key_lifetime_s: 30 * 86_400,
+            challenge_lifetime_s: 60,
             fleet_areas: HashMap::new(),
             search_prf_per_s_max: 1_500_000,
             search_reader_share_percent: 50,
@@ -139,6 +165,8 @@ pub struct Adm {
     /// Tables of the current epoch and, during grace, of the previous one.
     tables: Vec<BeaconTable>,
     budget: SearchBudget,
+    challenges: Challenges,
+    home_network: HomeNetwork,
     events: EventLog,
     tally: Tally,
     /// Why the last batch could not be recorded.
@@ -163,9 +191,21 @@ impl Adm {
         let registry = Registry::load(store.as_mut(), &kek, &config, now_ms)?;
         let counters = CounterIndex::build(&registry, config.counter_window);
         let beacons = BeaconSource::open(&config, store.as_mut(), &kek, &mut entropy, now_ms)?;
+        let mut events = EventLog::new(config.event_interval_s);
+        if config.deployment == Deployment::Public && config.allow_type1_in_public {
+            events.say(
+                "type1_allowed_in_public",
+                Subject::default(),
+                "{}".into(),
+                now_ms,
+            );
+            events.flush(store.as_mut(), now_ms);
+        }
         Ok(Self {
             budget: SearchBudget::new(&config),
-            events: EventLog::new(config.event_interval_s),
+            challenges: Challenges::default(),
+            home_network: identity::load(&config, store.as_mut(), &kek)?,
+            events,
             config,
             store,
             kek,
@@ -249,7 +289,25 @@ impl AdmClient for Adm {
         self.events.flush(self.store.as_mut(), now_ms);
     }
 
+    fn register(&mut self, now_ms: i64, request: &DoaReport<'_>) -> RegistrationStep {
+        let step = self.register_one(now_ms, request);
+        self.events.flush(self.store.as_mut(), now_ms);
+        step
+    }
+
+    fn respond(
+        &mut self,
+        now_ms: i64,
+        challenge: &ChallengeId,
+        response: &DoaReport<'_>,
+    ) -> RegistrationStep {
+        let step = self.respond_one(now_ms, challenge, response);
+        self.events.flush(self.store.as_mut(), now_ms);
+        step
+    }
+
     fn tick(&mut self, now_ms: i64) {
+        self.challenges.expire(now_ms);
         self.events.release(now_ms);
         self.events.flush(self.store.as_mut(), now_ms);
     }
@@ -265,6 +323,12 @@ fn check(config: &AdmConfig) -> Result<(), OpenError> {
     }
     if config.chain_epochs == 0 || config.chain_epochs > 1 << 24 {
         return rule("chain_epochs", "must be 1 to 16777216");
+    }
+    if config.key_lifetime_s == 0 {
+        return rule("key_lifetime_s", "must be at least 1");
+    }
+    if config.challenge_lifetime_s == 0 {
+        return rule("challenge_lifetime_s", "must be at least 1");
     }
     if config.counter_window == 0 || config.counter_window > 4096 {
         return rule("counter_window", "must be 1 to 4096");

@@ -2,11 +2,12 @@
 
 use ambit_protocol::RootKey;
 use ambit_provisioning::{DeviceSpec, format_device_id};
-use ambit_store::{DeviceRow, NewDevice, StoreError};
+use ambit_store::{CredentialRow, DeviceRow, NewDevice, StoreError};
 use zeroize::Zeroizing;
 
 use crate::events::Subject;
 use crate::kek::Purpose;
+use crate::policy::{CredentialKind, PolicyRule};
 use crate::tables::BeaconTable;
 use crate::{Adm, OpenError};
 
@@ -33,6 +34,12 @@ pub enum ProvisionError {
         /// The ID, as text.
         device_id: String,
     },
+    /// A subscriber with this SUPI is there already.
+    #[error("supi: exists already (place {index} of the list)")]
+    SubscriberExists {
+        /// Place in the list that was imported.
+        index: usize,
+    },
     /// The policy does not allow the device.
     #[error("{field}: {rule}")]
     Policy {
@@ -54,6 +61,7 @@ impl ProvisionError {
         match self {
             Self::UnknownDevice(_) => "device_unknown",
             Self::DeviceExists { .. } => "device_exists",
+            Self::SubscriberExists { .. } => "subscriber_exists",
             Self::Policy { .. } => "policy_refused",
             Self::Adm(error) => error.name(),
         }
@@ -87,6 +95,9 @@ impl Adm {
                     field: "form",
                     rule: error.to_string(),
                 })?;
+            self.config
+                .allows(device.device_type, device.form, CredentialKind::Operator)
+                .map_err(|rule| policy_error(index, rule))?;
             // What memory has no room for must fail before anything is written.
             self.registry.fleet(&device.fleet, &self.config)?;
             let fresh = match device.key {
@@ -103,16 +114,7 @@ impl Adm {
         let rows: Vec<NewDevice<'_>> = devices
             .iter()
             .zip(&wrapped)
-            .map(|(device, wrapped_key)| NewDevice {
-                device_id: &device.device_id,
-                device_type: device.device_type.name(),
-                suite: device.suite.number(),
-                form: device.form.name(),
-                tag_len: u8::try_from(device.tag_len.octets()).unwrap_or_default(),
-                fleet: &device.fleet,
-                wrapped_key,
-                created_ms: now_ms,
-            })
+            .map(|(device, wrapped_key)| new_device(device, wrapped_key, now_ms))
             .collect();
         let ids = self
             .store
@@ -138,6 +140,7 @@ impl Adm {
                 disabled: false,
                 counter_last: None,
                 created_ms: row.created_ms,
+                credential: CredentialRow::Operator,
             };
             self.take_up(&row)?;
         }
@@ -186,6 +189,13 @@ impl Adm {
     /// [`ProvisionError::UnknownDevice`], or the store failed.
     pub fn rotate_key(&mut self, device_id: &[u8], now_ms: i64) -> Result<RootKey, ProvisionError> {
         let row = self.device_row(device_id)?;
+        if row.credential != CredentialRow::Operator {
+            return Err(ProvisionError::Policy {
+                index: 0,
+                field: "key",
+                rule: "a UICC device gets its keys by registering".into(),
+            });
+        }
         let key = self.generate_key()?;
         let wrapped_key = self.wrap_key(device_id, &key)?;
         let key_version = self.store.device_set_key(row.id, &wrapped_key)?;
@@ -216,7 +226,7 @@ impl Adm {
     }
 
     /// Makes a stored device known in memory: registry, tables of the epochs in force, counter index.
-    fn take_up(&mut self, row: &DeviceRow) -> Result<(), OpenError> {
+    pub(crate) fn take_up(&mut self, row: &DeviceRow) -> Result<(), OpenError> {
         if let Some((index, old)) = self.registry.of_row(row.id) {
             self.counters.remove(index, old);
         }
@@ -230,7 +240,7 @@ impl Adm {
         Ok(())
     }
 
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.tables.iter_mut().for_each(BeaconTable::settle);
     }
 
@@ -240,7 +250,11 @@ impl Adm {
         Ok(RootKey::new(*octets))
     }
 
-    fn wrap_key(&mut self, device_id: &[u8], key: &RootKey) -> Result<Vec<u8>, OpenError> {
+    pub(crate) fn wrap_key(
+        &mut self,
+        device_id: &[u8],
+        key: &RootKey,
+    ) -> Result<Vec<u8>, OpenError> {
         let purpose = Purpose::DeviceKey { device_id };
         self.kek.wrap(&purpose, key.expose(), &mut self.entropy)
     }
@@ -252,5 +266,30 @@ impl Adm {
         };
         self.events.say(kind, subject, "{}".into(), now_ms);
         self.events.flush(self.store.as_mut(), now_ms);
+    }
+}
+
+pub(crate) fn policy_error(index: usize, rule: PolicyRule) -> ProvisionError {
+    ProvisionError::Policy {
+        index,
+        field: rule.field(),
+        rule: rule.to_string(),
+    }
+}
+
+pub(crate) fn new_device<'a>(
+    device: &'a DeviceSpec,
+    wrapped_key: &'a [u8],
+    now_ms: i64,
+) -> NewDevice<'a> {
+    NewDevice {
+        device_id: &device.device_id,
+        device_type: device.device_type.name(),
+        suite: device.suite.number(),
+        form: device.form.name(),
+        tag_len: u8::try_from(device.tag_len.octets()).unwrap_or_default(),
+        fleet: &device.fleet,
+        wrapped_key,
+        created_ms: now_ms,
     }
 }

@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
+use ambit_protocol::schedule::Input;
+use ambit_protocol::suite::PrfKey;
 use ambit_protocol::{AreaId, Cause, DeviceForm, DeviceType, RootKey, Suite, TagLen};
 use ambit_provisioning::format_device_id;
-use ambit_store::{DeviceRow, Store};
+use ambit_store::{CredentialRow, DeviceRow, Store};
 
 use crate::kek::{Kek, Purpose};
+use crate::policy::CredentialKind;
 use crate::{AdmConfig, OpenError};
 
 /// A record's item is known again as a repeat for so long after the device's previous record.
@@ -21,7 +24,11 @@ pub(crate) struct Device {
     /// Row id in the store.
     pub(crate) row: i64,
     pub(crate) device_id: Box<[u8]>,
-    pub(crate) key: RootKey,
+    /// K, or the K_AIOT of the last UICC registration; `None` before the first.
+    key: Option<RootKey>,
+    pub(crate) credential: CredentialKind,
+    /// Until when K_AIOT is good.
+    pub(crate) key_until_ms: i64,
     pub(crate) suite: Suite,
     pub(crate) tag_len: TagLen,
     pub(crate) device_type: DeviceType,
@@ -30,6 +37,18 @@ pub(crate) struct Device {
     fleet: u16,
     pub(crate) counter_last: Option<u32>,
     pub(crate) recent: RecentItems,
+}
+
+impl Device {
+    /// One PRF evaluation under K; `None` while there is no K.
+    pub(crate) fn evaluate(&self, input: &Input) -> Option<[u8; 16]> {
+        Some(self.key.as_ref()?.evaluate(self.suite, input))
+    }
+
+    /// K expanded for several evaluations; `None` while there is no K.
+    pub(crate) fn prf_key(&self) -> Option<PrfKey> {
+        Some(self.key.as_ref()?.prf_key(self.suite))
+    }
 }
 
 /// All devices.
@@ -89,7 +108,14 @@ impl Registry {
         let purpose = Purpose::DeviceKey {
             device_id: &row.device_id,
         };
-        let key = RootKey::new(*kek.unwrap(&purpose, &row.wrapped_key)?);
+        let (credential, key_until_ms) = match row.credential {
+            CredentialRow::Operator => (CredentialKind::Operator, Some(i64::MAX)),
+            CredentialRow::Uicc { key_until_ms } => (CredentialKind::Uicc, key_until_ms),
+        };
+        let key = match key_until_ms {
+            None => None,
+            Some(_) => Some(RootKey::new(*kek.unwrap(&purpose, &row.wrapped_key)?)),
+        };
         let unknown = |field, value: &str| OpenError::Device {
             device_id: format_device_id(&row.device_id),
             field,
@@ -100,6 +126,8 @@ impl Registry {
             row: row.id,
             device_id: row.device_id.clone().into(),
             key,
+            credential,
+            key_until_ms: key_until_ms.unwrap_or(i64::MIN),
             suite: Suite::from_number(row.suite)
                 .ok_or_else(|| unknown("suite", &row.suite.to_string()))?,
             tag_len: TagLen::from_octets(row.tag_len.into())

@@ -27,7 +27,7 @@ impl BeaconTable {
         let mut sorted: Vec<_> = registry
             .iter()
             .filter(|(_, device)| device.form == DeviceForm::Beacon)
-            .map(|(index, device)| (t_id(device, &rand_n), index))
+            .filter_map(|(index, device)| Some((t_id(device, &rand_n)?, index)))
             .collect();
         sorted.sort_unstable();
         Self {
@@ -44,8 +44,10 @@ impl BeaconTable {
 
     /// Adds a device, or a device's new key. The T-ID of an old key stays and leads to a key that does not verify.
     pub(crate) fn add(&mut self, index: Index, device: &Device) {
-        if device.form == DeviceForm::Beacon {
-            self.added.push((t_id(device, &self.rand_n), index));
+        if device.form == DeviceForm::Beacon
+            && let Some(t_id) = t_id(device, &self.rand_n)
+        {
+            self.added.push((t_id, index));
         }
     }
 
@@ -81,11 +83,10 @@ impl BeaconTable {
     }
 }
 
-fn t_id(device: &Device, rand_n: &RandN) -> u32 {
-    let prf = device
-        .key
-        .evaluate(device.suite, &schedule::beacon_t_id(rand_n));
-    u32::from_be_bytes(cut(&prf))
+/// `None` while the device has no K.
+fn t_id(device: &Device, rand_n: &RandN) -> Option<u32> {
+    let prf = device.evaluate(&schedule::beacon_t_id(rand_n))?;
+    Some(u32::from_be_bytes(cut(&prf)))
 }
 
 /// T-IDs of the counters near each device's last one: `window` ahead, which are acceptable, and as many behind, by which
@@ -118,8 +119,9 @@ impl CounterIndex {
 
     /// Takes a device out, as it was indexed: before its key or last counter is replaced.
     pub(crate) fn remove(&mut self, index: Index, device: &Device) {
-        if device.form.has_counter() {
-            let key = device.key.prf_key(device.suite);
+        if device.form.has_counter()
+            && let Some(key) = device.prf_key()
+        {
             let last = device.counter_last.unwrap_or(0);
             for counter in last.saturating_sub(self.window)..=last.saturating_add(self.window) {
                 let t_id = cut(&key.evaluate(&schedule::counter_t_id(counter)));
@@ -136,7 +138,9 @@ impl CounterIndex {
             old.saturating_add(self.window),
             last.saturating_sub(self.window),
         );
-        let key = device.key.prf_key(device.suite);
+        let Some(key) = device.prf_key() else {
+            return;
+        };
         let gone = old.saturating_sub(self.window)..new_start.min(old_end.saturating_add(1));
         for counter in gone {
             let t_id = widen(cut(&key.evaluate(&schedule::counter_t_id(counter))));
@@ -155,7 +159,9 @@ impl CounterIndex {
     }
 
     fn insert(&mut self, index: Index, device: &Device, counters: std::ops::RangeInclusive<u32>) {
-        let key = device.key.prf_key(device.suite);
+        let Some(key) = device.prf_key() else {
+            return;
+        };
         for counter in counters {
             let t_id = cut(&key.evaluate(&schedule::counter_t_id(counter)));
             self.entries.insert((widen(t_id), index, counter));

@@ -4,10 +4,14 @@
 //! Reports gather until [`Aiotf::flush`] takes them to the ADM as one batch. Output: [`Aiotf::poll_output`] until it is
 //! empty, and [`Aiotf::poll_timeout`] for when to call [`Aiotf::handle_timeout`] next.
 
+mod registration;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
-use ambit_adm_api::{AdmClient, Beacons, DoaReport, Outcome, Tally, Verdict};
+use ambit_adm_api::{
+    AdmClient, Beacons, DoaReport, Outcome, Tally, Verdict, is_registration_request,
+};
 use ambit_ngap::{
     Cause, FromGnb, InventoryRequest, MessageKind, NgapError, ReaderReport, Target, ToGnb,
 };
@@ -17,6 +21,7 @@ use ambit_protocol::wire::REPORT_OCTETS_MAX;
 use crate::AiotfConfig;
 use crate::gnb::{Connection, Gnb};
 use crate::queue::{Nas, Pending, ReportQueue};
+use crate::registrations::{Exchanges, Place};
 
 /// A connection on N2, named by whoever runs the transport.
 pub type ConnectionId = u64;
@@ -52,6 +57,7 @@ pub struct Aiotf<A> {
     next_tick_ms: i64,
     connections: BTreeMap<ConnectionId, Connection>,
     queue: ReportQueue,
+    exchanges: Exchanges,
     verdicts: Vec<Verdict>,
     outputs: VecDeque<Output>,
     reports: Tally,
@@ -75,6 +81,7 @@ impl<A: AdmClient> Aiotf<A> {
             next_tick_ms: now_ms,
             connections: BTreeMap::new(),
             queue: ReportQueue::default(),
+            exchanges: Exchanges::default(),
             verdicts: Vec::new(),
             outputs: VecDeque::new(),
             reports: Tally::default(),
@@ -94,6 +101,7 @@ impl<A: AdmClient> Aiotf<A> {
     pub fn handle_disconnected(&mut self, connection: ConnectionId) {
         self.connections.remove(&connection);
         self.queue.forget(connection);
+        self.exchanges.forget(connection);
     }
 
     /// One NGAP PDU of a connection.
@@ -302,8 +310,11 @@ impl<A: AdmClient> Aiotf<A> {
                 Cause::NoAiotNasResponse => "exchange_ended",
                 _ => "command_failed",
             }),
-            // No session was opened that a device could answer in.
-            FromGnb::CommandResponse { .. } => self.count("n2_unexpected_command_response"),
+            FromGnb::CommandResponse {
+                device_ngap_id,
+                nas,
+                ..
+            } => self.respond(connection, device_ngap_id, &nas, now_ms),
             FromGnb::SessionReleaseComplete { .. } => self.count("window_closed"),
             FromGnb::ErrorIndication { .. } => self.count("n2_error_indication"),
             FromGnb::NgSetupRequest { .. } => {}
@@ -370,6 +381,17 @@ impl<A: AdmClient> Aiotf<A> {
                 self.count("n2_no_device_ngap_id");
                 continue;
             };
+            if is_registration_request(&device.nas) {
+                let place = Place {
+                    correlation,
+                    gnb_id,
+                    reader_index,
+                    area_id,
+                    rand_n,
+                };
+                self.register((connection, device_ngap_id), place, &device.nas, now_ms);
+                continue;
+            }
             let Some(nas) = Nas::new(&device.nas) else {
                 self.reports.count(Outcome::Malformed, None);
                 continue;

@@ -51,6 +51,14 @@ pub(crate) struct Listen {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Policy {
+    /// `isolated-private` (default) or `public`.
+    pub(crate) deployment: Option<String>,
+    /// Whether a public network takes devices of type 1, for study.
+    pub(crate) allow_type1_in_public: bool,
+    /// Whether a SUCI of the null scheme is refused.
+    pub(crate) refuse_null_scheme: bool,
+    /// How long the key of a UICC registration is good, in seconds.
+    pub(crate) key_lifetime_s: Option<u32>,
     /// Whether reports of the blind form are accepted.
     pub(crate) blind: bool,
 }
@@ -159,7 +167,19 @@ impl Config {
         if self.search.prf_per_s_max == 0 {
             return Err(invalid("search: prf_per_s_max", &"must be at least 1"));
         }
+        let defaults = AdmConfig::new(snid);
+        let deployment = match self.policy.deployment.as_deref().map(str::parse) {
+            None => defaults.deployment,
+            Some(parsed) => parsed.map_err(|rule: &str| invalid("policy.deployment", &rule))?,
+        };
         let mut adm = AdmConfig {
+            deployment,
+            allow_type1_in_public: self.policy.allow_type1_in_public,
+            null_scheme_allowed: !self.policy.refuse_null_scheme,
+            key_lifetime_s: self
+                .policy
+                .key_lifetime_s
+                .unwrap_or(defaults.key_lifetime_s),
             period_s: self.network.epoch_s,
             grace_s: match self.network.grace_s {
                 Some(grace_s) => grace_s,
@@ -169,7 +189,7 @@ impl Config {
             search_prf_per_s_max: self.search.prf_per_s_max,
             search_reader_share_percent: self.search.reader_share_percent,
             event_interval_s: self.events.interval_s,
-            ..AdmConfig::new(snid)
+            ..defaults
         };
         for fleet in &self.fleet {
             let areas = fleet

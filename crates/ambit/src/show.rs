@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use ambit_protocol::{Cause, Form};
 use ambit_provisioning::format_device_id;
-use ambit_store::{DeviceRow, EventRow, RecordRow};
+use ambit_store::{CredentialRow, DeviceRow, EventRow, RecordRow};
 use serde_json::{Map, Value, json};
 
 /// A device as JSON. No key, wrapped or not.
@@ -14,6 +14,14 @@ pub(crate) fn device(row: &DeviceRow) -> Value {
         "device_id": hex::encode(&row.device_id),
         "device_name": format_device_id(&row.device_id),
         "device_type": row.device_type,
+        "credential": match row.credential {
+            CredentialRow::Operator => "operator",
+            CredentialRow::Uicc { .. } => "uicc",
+        },
+        "key_until": match row.credential {
+            CredentialRow::Uicc { key_until_ms } => key_until_ms.map(time),
+            CredentialRow::Operator => None,
+        },
         "suite": row.suite,
         "form": row.form,
         "tag_len": row.tag_len,

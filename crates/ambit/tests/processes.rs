@@ -40,7 +40,7 @@ fn every_report_seen_accepted_is_on_record_once_though_the_core_is_killed_again_
             "--seconds",
             &run,
             "--linger",
-            "40",
+            "120",
             "--ledger",
             "ledger",
             "--json",

@@ -2,6 +2,7 @@
 
 mod downlink;
 mod error;
+mod registration;
 mod uplink;
 
 use ambit_protocol::session::Session;
@@ -19,6 +20,7 @@ use crate::record::{LoadError, Record, SLOTS_OCTETS, Slots, StoreFailed};
 use downlink::Link;
 pub use downlink::PagingTarget;
 pub use error::{Ignored, PowerOnError, SubmitError};
+use registration::Registering;
 use uplink::{Backoff, Head};
 
 /// The longest PDU a device sends, in octets: the D2R block that report and session sizes are cut to.
@@ -40,6 +42,8 @@ pub struct Device<C, M, R> {
     anchors: Anchors,
     items: Items,
     head: Option<Head>,
+    /// A UICC registration in progress.
+    registering: Option<Registering>,
     backoff: Backoff,
     /// The command session in progress. No report is sent meanwhile.
     link: Option<Link>,
@@ -78,13 +82,13 @@ struct NotNow;
 
 impl<C: Credential, M: Memory, R: Random> Device<C, M, R> {
     /// Starts a power cycle: reads the memory and queues the registration, with `registration_data` (0 to 90 octets) as its
-    /// application data. A [`DeviceForm::Dt`] device queues none.
+    /// application data. A [`DeviceForm::Dt`] device queues none. With a UICC the registration goes by section 7.
     ///
     /// # Errors
     /// [`PowerOnError`]. To keep credential, memory and random source over an error, lend them (`&mut`).
     pub fn power_on(
         profile: Profile,
-        credential: C,
+        mut credential: C,
         mut memory: M,
         random: R,
         now_ms: u64,
@@ -94,6 +98,11 @@ impl<C: Credential, M: Memory, R: Random> Device<C, M, R> {
         if speaks_first && !profile.device_type.is_do_a_capable() {
             return Err(PowerOnError::TypeAnswersOnly);
         }
+        if !speaks_first && credential.card().is_some() {
+            return Err(PowerOnError::UiccAnswersOnly);
+        }
+        // Agreed in an earlier power cycle: K_AIOT does not outlive one.
+        credential.adopt(None);
         let found = memory.capacity();
         if found < SLOTS_OCTETS {
             return Err(PowerOnError::MemoryTooSmall { found });
@@ -125,6 +134,7 @@ impl<C: Credential, M: Memory, R: Random> Device<C, M, R> {
             anchors,
             items,
             head,
+            registering: None,
             backoff: Backoff::new(now_ms),
             link: None,
             candidate: None,
@@ -219,6 +229,16 @@ impl<C: Credential, M: Memory, R: Random> Device<C, M, R> {
         &self.profile
     }
 
+    /// Whether a UICC registration has yet to be done. Never with a provisioned key.
+    pub fn needs_registration(&self) -> bool {
+        self.credential.needs_registration()
+    }
+
+    /// The credential, for an emulator that looks at its card.
+    pub const fn credential_mut(&mut self) -> &mut C {
+        &mut self.credential
+    }
+
     /// The durable anchor (section 4).
     pub fn anchor(&self) -> Option<RandN> {
         self.anchors.anchor()
@@ -242,6 +262,7 @@ impl<C: Credential, M: Memory, R: Random> Device<C, M, R> {
     fn fall_silent(&mut self, life: Life, event: Event) {
         self.life = life;
         self.head = None;
+        self.registering = None;
         self.items = Items::default();
         self.link = None;
         self.candidate = None;

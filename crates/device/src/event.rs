@@ -12,7 +12,7 @@ pub enum Event {
         seq: u8,
         /// The item's cause.
         cause: Cause,
-        /// The form of the report that was answered.
+        /// The form of the report that was answered; [`Form::Aka`] for a UICC registration.
         form: Form,
         /// Transmissions of the item before the last one, over all reports built for it.
         repeats: u32,
@@ -52,6 +52,10 @@ pub struct Stats {
     pub reports_built: u32,
     /// Of these, by form: the index is the form's number.
     pub reports_built_by_form: [u32; 5],
+    /// UICC registrations built, each with its own RAND_d.
+    pub registrations_built: u32,
+    /// Of these, accepted.
+    pub registrations: u32,
     /// PDUs given out by `poll_transmit`, repeats and answers included.
     pub transmissions: u32,
     /// ACCEPTs that verified.

@@ -1,4 +1,4 @@
-//! The DO-A device of protocol sections 4 to 6 and 8: a state machine without I/O.
+//! The DO-A device of protocol sections 4 to 8: a state machine without I/O.
 //!
 //! Nothing here reads a clock, an antenna or a flash chip. Time is an argument: milliseconds that only rise within one power
 //! cycle (their zero means nothing, and does not outlive the cycle). Key, memory and randomness are the traits of
@@ -13,6 +13,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`platform`] | the traits `Credential`, `Memory`, `Random`, and a key and a memory in RAM |
+//! | [`uicc`] | the trait `Uicc`, and the credential of a device that registers with a card |
 //! | [`profile`] | what kind of device it is, and its times |
 //! | [`device`] | the state machine |
 //! | [`event`] | what it says to its application, and its counters |
@@ -32,6 +33,7 @@ mod outbox;
 pub mod platform;
 pub mod profile;
 pub mod record;
+pub mod uicc;
 
 pub use device::{Device, Ignored, PDU_OCTETS_MAX, PagingTarget, PowerOnError, SubmitError};
 pub use event::{Event, Stats};
@@ -39,3 +41,4 @@ pub use items::QUEUE_ITEMS_MAX;
 pub use platform::{ArrayMemory, Credential, LocalKey, Memory, Random};
 pub use profile::{DeviceForm, DeviceType, Profile, Timing};
 pub use record::{SLOTS_OCTETS, provision};
+pub use uicc::{AkaKeys, Authentication, CardFailed, Uicc, UiccCredential};

@@ -5,6 +5,8 @@ use core::convert::Infallible;
 
 use ambit_protocol::{RootKey, Suite, schedule};
 
+use crate::uicc::Uicc;
+
 /// Whatever evaluates the PRF under K: a key in memory ([`LocalKey`]) or a card that never gives K away.
 pub trait Credential {
     /// Why an evaluation failed. The device only notes that it did.
@@ -18,6 +20,21 @@ pub trait Credential {
 
     /// The suite of this credential; also the suite of the seals under K_AIOTF.
     fn suite(&self) -> Suite;
+
+    /// The card with which K has to be agreed (section 7); `None` when K is there from the start.
+    fn card(&mut self) -> Option<&mut dyn Uicc> {
+        None
+    }
+
+    /// Whether K has yet to be agreed.
+    fn needs_registration(&self) -> bool {
+        false
+    }
+
+    /// Takes an agreed K_AIOT, or forgets it. In RAM only.
+    fn adopt(&mut self, k_aiot: Option<RootKey>) {
+        let _ = k_aiot;
+    }
 }
 
 /// Raw non-volatile memory, addressed by octet.
@@ -128,6 +145,18 @@ impl<C: Credential + ?Sized> Credential for &mut C {
 
     fn suite(&self) -> Suite {
         (**self).suite()
+    }
+
+    fn card(&mut self) -> Option<&mut dyn Uicc> {
+        (**self).card()
+    }
+
+    fn needs_registration(&self) -> bool {
+        (**self).needs_registration()
+    }
+
+    fn adopt(&mut self, k_aiot: Option<RootKey>) {
+        (**self).adopt(k_aiot);
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`card`] | a card in process |
 //! | [`stage`] | core and site on one clock |
 //! | [`scenario`] | a stage from a short description, on virtual time |
 //! | [`store`] | a store that outlives its core, and copies of one |
@@ -15,6 +16,7 @@
 //! | [`demo`] | the scene of `ambit demo` |
 #![forbid(unsafe_code)]
 
+pub mod card;
 pub mod demo;
 pub mod intruder;
 pub mod judge;

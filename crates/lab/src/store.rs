@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ambit_protocol::Snid;
 use ambit_store::{
-    ChainRow, DeviceRow, EventFilter, EventRow, Insert, LastRecord, NewDevice, NewEvent, NewRecord,
-    RecordFilter, RecordRow, SqliteStore, Store, StoreError,
+    ChainRow, Challenge, DeviceRow, EventFilter, EventRow, Insert, LastRecord, NewDevice, NewEvent,
+    NewRecord, NewSubscriber, RecordFilter, RecordRow, Registered, SqliteStore, Store, StoreError,
+    SubscriberRow,
 };
 
 /// A store in memory that several hold: a core that may be killed, the one that comes after it, a judge.
@@ -101,6 +102,34 @@ impl Store for SharedStore {
 
     fn device_set_key(&mut self, device: i64, wrapped_key: &[u8]) -> Result<u32, StoreError> {
         self.lock().device_set_key(device, wrapped_key)
+    }
+
+    fn subscribers_insert(
+        &mut self,
+        devices: &[NewDevice<'_>],
+        subscribers: &[NewSubscriber<'_>],
+    ) -> Result<Vec<i64>, StoreError> {
+        self.lock().subscribers_insert(devices, subscribers)
+    }
+
+    fn subscriber(&mut self, supi: &str) -> Result<Option<SubscriberRow>, StoreError> {
+        self.lock().subscriber(supi)
+    }
+
+    fn sqn_allocate(&mut self, device: i64) -> Result<Challenge, StoreError> {
+        self.lock().sqn_allocate(device)
+    }
+
+    fn sqn_resync(&mut self, device: i64, sqn_ms: u64) -> Result<bool, StoreError> {
+        self.lock().sqn_resync(device, sqn_ms)
+    }
+
+    fn registration_commit(
+        &mut self,
+        record: &NewRecord<'_>,
+        registered: &Registered<'_>,
+    ) -> Result<Insert, StoreError> {
+        self.lock().registration_commit(record, registered)
     }
 
     fn last_records(

@@ -1,13 +1,15 @@
 //! One exchange, from either end (section 5): a report is sealed or opened, and what comes out can make or check the one
-//! ACCEPT that belongs to it, and go on into a command session.
+//! ACCEPT that belongs to it, and go on into a command session. The AUTHENTICATION RESPONSE of a UICC registration
+//! (section 7) is such a report as well.
 
 use crate::key::KAiotf;
 use crate::seal::{Direction, SealKeys, Tag};
 use crate::session::Session;
 use crate::suite::Suite;
-use crate::wire::{ACCEPT_HEADER, P2_OCTETS_MAX};
+use crate::wire::{ACCEPT_HEADER, AUTHENTICATION_RESPONSE_HEADER, P2_OCTETS_MAX};
 use crate::wire::{
-    AcceptStatus, AcceptView, Item, PLAINTEXT_OCTETS_MAX, ReportId, ReportView, TagLen, WireError,
+    AcceptStatus, AcceptView, Item, PLAINTEXT_OCTETS_MAX, ReportId, ReportView, ResultView, TagLen,
+    WireError,
 };
 
 /// Why a message could not be opened.
@@ -79,13 +81,49 @@ impl Exchange {
         let out = out.get_mut(..needed).ok_or(small)?;
         let at = id.emit(out)?;
         let (_, rest) = out.split_at_mut_checked(at).ok_or(small)?;
-        let at = item.emit(rest)?;
-        let (text, tag_out) = rest.split_at_mut_checked(at).ok_or(small)?;
+        let aad: [&[u8]; 2] = [&[id.header()], &[]];
+        let exchange = Self::seal_item(suite, k_aiotf, aad, item, len, rest)?;
+        Ok((exchange, needed))
+    }
 
-        let keys = SealKeys::new(suite, k_aiotf);
-        let tag1 = keys.seal(Direction::Report, [&[id.header()], &[]], text, len);
-        tag_out.copy_from_slice(tag1.as_slice());
-        Ok((Self { keys, tag1 }, needed))
+    /// Device: builds the AUTHENTICATION RESPONSE of a registration into `out` and returns its length. RES8 is bound to it.
+    ///
+    /// # Errors
+    /// [`WireError::BadField`] or [`WireError::BufferTooSmall`]; `out` then holds nothing of use.
+    pub fn seal_registration(
+        suite: Suite,
+        k_aiotf: &KAiotf,
+        res8: &[u8; 8],
+        item: &Item<'_>,
+        len: TagLen,
+        out: &mut [u8],
+    ) -> Result<(Self, usize), WireError> {
+        let needed = 1 + res8.len() + item.buffer_len() + len.octets();
+        let found = out.len();
+        let small = WireError::BufferTooSmall { needed, found };
+        let out = out.get_mut(..needed).ok_or(small)?;
+        let (head, rest) = out.split_first_mut().ok_or(small)?;
+        let (name, rest) = rest.split_first_chunk_mut::<8>().ok_or(small)?;
+        *head = AUTHENTICATION_RESPONSE_HEADER;
+        *name = *res8;
+        let aad: [&[u8]; 2] = [&[AUTHENTICATION_RESPONSE_HEADER], res8];
+        let exchange = Self::seal_item(suite, k_aiotf, aad, item, len, rest)?;
+        Ok((exchange, needed))
+    }
+
+    /// Network: opens the AUTHENTICATION RESPONSE of a registration. RES8 is the caller's to compare; here it is bound.
+    ///
+    /// # Errors
+    /// [`OpenError::TagMismatch`] when it does not verify, or its length does not fit the device's tag length.
+    pub fn open_registration(
+        suite: Suite,
+        k_aiotf: &KAiotf,
+        response: &ResultView<'_>,
+        len: TagLen,
+    ) -> Result<(Self, Plaintext), OpenError> {
+        let sealed = response.sealed(len).ok_or(OpenError::TagMismatch)?;
+        let aad: [&[u8]; 2] = [&[AUTHENTICATION_RESPONSE_HEADER], &response.res8];
+        Self::open_item(suite, k_aiotf, aad, sealed)
     }
 
     /// Network: opens a REPORT under the key of one candidate.
@@ -98,26 +136,8 @@ impl Exchange {
         report: &ReportView<'_>,
         len: TagLen,
     ) -> Result<(Self, Plaintext), OpenError> {
-        let (ciphertext, tag1) = report.sealed(len).ok_or(OpenError::TagMismatch)?;
-        let mut plain = Plaintext {
-            octets: [0; PLAINTEXT_OCTETS_MAX],
-            len: ciphertext.len(),
-        };
-        let text = plain
-            .octets
-            .get_mut(..ciphertext.len())
-            .ok_or(OpenError::TagMismatch)?;
-        text.copy_from_slice(ciphertext);
-
-        let keys = SealKeys::new(suite, k_aiotf);
-        keys.open(
-            Direction::Report,
-            [&[report.id().header()], &[]],
-            text,
-            &tag1,
-        )
-        .map_err(|_| OpenError::TagMismatch)?;
-        Ok((Self { keys, tag1 }, plain))
+        let sealed = report.sealed(len).ok_or(OpenError::TagMismatch)?;
+        Self::open_item(suite, k_aiotf, [&[report.id().header()], &[]], sealed)
     }
 
     /// TAG1: with device and epoch, the key of the acceptance record.
@@ -174,5 +194,47 @@ impl Exchange {
     pub fn into_session(self) -> Session {
         let len = self.tag1.len();
         Session::from_keys(self.keys, len)
+    }
+
+    /// Writes the sealed item and its tag, which fill `out`.
+    fn seal_item(
+        suite: Suite,
+        k_aiotf: &KAiotf,
+        aad: [&[u8]; 2],
+        item: &Item<'_>,
+        len: TagLen,
+        out: &mut [u8],
+    ) -> Result<Self, WireError> {
+        let small = WireError::BufferTooSmall {
+            needed: item.buffer_len() + len.octets(),
+            found: out.len(),
+        };
+        let at = item.emit(out)?;
+        let (text, tag_out) = out.split_at_mut_checked(at).ok_or(small)?;
+        let keys = SealKeys::new(suite, k_aiotf);
+        let tag1 = keys.seal(Direction::Report, aad, text, len);
+        tag_out.copy_from_slice(tag1.as_slice());
+        Ok(Self { keys, tag1 })
+    }
+
+    fn open_item(
+        suite: Suite,
+        k_aiotf: &KAiotf,
+        aad: [&[u8]; 2],
+        (ciphertext, tag1): (&[u8], Tag),
+    ) -> Result<(Self, Plaintext), OpenError> {
+        let mut plain = Plaintext {
+            octets: [0; PLAINTEXT_OCTETS_MAX],
+            len: ciphertext.len(),
+        };
+        let text = plain
+            .octets
+            .get_mut(..ciphertext.len())
+            .ok_or(OpenError::TagMismatch)?;
+        text.copy_from_slice(ciphertext);
+        let keys = SealKeys::new(suite, k_aiotf);
+        keys.open(Direction::Report, aad, text, &tag1)
+            .map_err(|_| OpenError::TagMismatch)?;
+        Ok((Self { keys, tag1 }, plain))
     }
 }

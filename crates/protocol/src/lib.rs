@@ -1,7 +1,7 @@
 //! The Ambit DO-A protocol: what travels on the air between an Ambient-IoT device and the core, and the keys under it.
 //!
-//! This crate holds sections 2 to 6 and 8 of the protocol text: suites, areas, the beacon chain, reports and accepts of
-//! every form, device-terminated inventory and command sessions. It has no I/O, no clock, no random source and no heap, so
+//! This crate holds sections 2 to 8 of the protocol text: suites, areas, the beacon chain, reports and accepts of every
+//! form, UICC registration, device-terminated inventory and command sessions. It has no I/O, no clock, no random source and no heap, so
 //! the same code runs in a device, in a core and in an attack.
 //!
 //! Everything cryptographic here is Ambit's own construction from standard parts (AES-CMAC, HMAC-SHA-256, Ascon-XOF128,
@@ -17,9 +17,9 @@
 //! | [`profile`] | device types and forms |
 //! | [`area`] | PLMN, NID, SNID, AreaID, serving network name (section 3) |
 //! | [`chain`] | the beacon chain, device side and network side (section 4) |
-//! | [`wire`] | headers, views of PDUs and their meanings (sections 5, 6, 8) |
+//! | [`wire`] | headers, views of PDUs and their meanings (sections 5 to 8) |
 //! | [`exchange`] | a report and its accept, from either end (section 5) |
-//! | [`aka`] | keys of a UICC registration (section 7, key derivation only so far) |
+//! | [`aka`] | RAND, RES* and the keys of a UICC registration (section 7) |
 //! | [`session`] | command sessions (section 8) |
 #![no_std]
 #![forbid(unsafe_code)]

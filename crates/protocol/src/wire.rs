@@ -1,9 +1,10 @@
-//! What is on the air (sections 5, 6 and 8): the header octet, and for each PDU a zero-copy view that is checked once,
+//! What is on the air (sections 5 to 8): the header octet, and for each PDU a zero-copy view that is checked once,
 //! and a plain struct of the meaning with `parse`, `emit` and `buffer_len`.
 
 mod accept;
 mod inventory;
 mod item;
+mod registration;
 mod report;
 mod session;
 
@@ -11,6 +12,12 @@ pub(crate) use accept::{ACCEPT_HEADER, P2_OCTETS_MAX};
 pub use accept::{AcceptStatus, AcceptView};
 pub use inventory::{INVENTORY_RESPONSE_OCTETS, InventoryResponse};
 pub use item::{Cause, DATA_OCTETS_MAX, Item, PLAINTEXT_OCTETS_MAX};
+pub(crate) use registration::AUTHENTICATION_RESPONSE_HEADER;
+pub use registration::{
+    AUTHENTICATION_REQUEST_OCTETS, AUTHENTICATION_RESPONSE_OCTETS_MAX, AuthenticationRequest,
+    AuthenticationResponseView, RegistrationRequest, ResultView, SUCI_OCTETS_MAX,
+    emit_sync_failure,
+};
 pub use report::{REPORT_OCTETS_MAX, ReportId, ReportView};
 pub use session::{Command, CommandResult, Response, SessionView};
 pub(crate) use session::{SESSION_TEXT_OCTETS_MAX, session_aad};
@@ -42,7 +49,7 @@ impl MessageType {
     }
 }
 
-/// The forms of a REPORT.
+/// The forms of a REPORT, and the one that a UICC registration stands for in records and counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Form {
     /// Found by the T-ID table of the epoch.
@@ -55,10 +62,12 @@ pub enum Form {
     Recovery = 3,
     /// Counter without a beacon.
     Blind = 4,
+    /// No form of REPORT: the item came in the AUTHENTICATION RESPONSE of a UICC registration (section 7).
+    Aka = 5,
 }
 
 impl Form {
-    /// All forms, in the order of their numbers.
+    /// All forms of a REPORT, in the order of their numbers.
     pub const ALL: [Self; 5] = [
         Self::Beacon,
         Self::Counter,
@@ -67,17 +76,17 @@ impl Form {
         Self::Blind,
     ];
 
-    /// The form's number in the header.
+    /// The form's number in the header of a REPORT, and in records.
     pub const fn number(self) -> u8 {
         self as u8
     }
 
-    /// The form of a number.
+    /// The form of REPORT that has this number.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number)).copied()
     }
 
-    /// The form's name: `beacon`, `counter`, `concealed`, `recovery`, `blind`.
+    /// The form's name: `beacon`, `counter`, `concealed`, `recovery`, `blind`, `aka`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Beacon => "beacon",
@@ -85,6 +94,7 @@ impl Form {
             Self::Concealed => "concealed",
             Self::Recovery => "recovery",
             Self::Blind => "blind",
+            Self::Aka => "aka",
         }
     }
 }

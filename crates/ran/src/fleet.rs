@@ -3,6 +3,7 @@
 //! A device costs nothing while it has nothing to do. Its timers stand in one heap, and it is handed the beacon of its reader
 //! when it is about to speak, not when the beacon changes; only devices that wait for a beacon are woken by one.
 
+mod credential;
 mod ledger;
 mod memory;
 mod paging;
@@ -15,16 +16,17 @@ mod view;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 
-use ambit_device::SubmitError;
-use ambit_protocol::{AreaId, Cause, RandN};
+use ambit_device::{LocalKey, SubmitError};
+use ambit_protocol::{AreaId, Cause, RandN, RootKey};
 
+pub use self::credential::{CardSlot, FleetCredential};
 pub use self::ledger::{BuiltReport, Fate, LedgerItem};
 pub use self::memory::{FleetMemory, MemoryFailed, MemoryFaults};
 use self::slot::{Power, Slot};
 pub use self::spec::{
-    DeviceIndex, DeviceSpec, FleetConfig, FleetDevice, FleetStats, ItemRequest, PayloadSource,
-    PowerCycles, PowerCyclesId, Schedule, ScheduleId, SeededRandom, USER_MEMORY_OCTETS,
-    numbered_payload,
+    DeviceIndex, DeviceSpec, FleetCard, FleetConfig, FleetDevice, FleetStats, ItemRequest,
+    PayloadSource, PowerCycles, PowerCyclesId, Schedule, ScheduleId, SeededRandom,
+    USER_MEMORY_OCTETS, numbered_payload,
 };
 use self::timers::Timers;
 pub use self::view::DeviceView;
@@ -85,8 +87,36 @@ impl Fleet {
 
     /// Adds a device; `None` when there are 2^32.
     pub fn add(&mut self, spec: DeviceSpec) -> Option<DeviceIndex> {
+        let key = RootKey::new(*spec.key.expose());
+        let credential = FleetCredential::Local(LocalKey::new(key, spec.suite));
+        self.add_with(spec, credential)
+    }
+
+    /// Adds a device with a card in it, with which it registers at each power-on (section 7). The key of `spec` is not used;
+    /// `None` when there are 2^32 devices.
+    pub fn add_uicc(&mut self, spec: DeviceSpec, card: FleetCard) -> Option<DeviceIndex> {
+        let credential = FleetCredential::uicc(card, spec.suite);
+        self.add_with(spec, credential)
+    }
+
+    /// Takes the card out of a device without power and puts another in.
+    ///
+    /// # Errors
+    /// The new card again, when the device has power or takes no card.
+    pub fn swap_card(
+        &mut self,
+        device: DeviceIndex,
+        card: FleetCard,
+    ) -> Result<FleetCard, FleetCard> {
+        match self.slots.get_mut(device.0 as usize) {
+            Some(slot) => slot.swap_card(card),
+            None => Err(card),
+        }
+    }
+
+    fn add_with(&mut self, spec: DeviceSpec, credential: FleetCredential) -> Option<DeviceIndex> {
         let index = u32::try_from(self.slots.len()).ok()?;
-        let slot = Slot::new(spec, SeededRandom::new(self.random.u64(..)));
+        let slot = Slot::new(spec, credential, SeededRandom::new(self.random.u64(..)));
         self.timers.grow();
         self.timers.set(index, slot.next_switch_ms());
         self.slots.push(slot);

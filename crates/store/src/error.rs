@@ -25,6 +25,18 @@ pub enum StoreError {
         /// The row id asked for.
         device: i64,
     },
+    /// The SUPI of a subscriber to be added is taken, in the store or earlier in the list.
+    #[error("subscriber {index} of the list: its SUPI exists already")]
+    SubscriberExists {
+        /// Place in the list.
+        index: usize,
+    },
+    /// SEQ is at its end: no challenge can be issued for this card any more (TS 33.102 annex C.2).
+    #[error("device {device}: all sequence numbers are used")]
+    SqnExhausted {
+        /// Row id of the device.
+        device: i64,
+    },
     /// The SNID has no beacon chain.
     #[error("there is no beacon chain for SNID {}", hex(snid))]
     UnknownChain {
@@ -120,6 +132,8 @@ impl StoreError {
         match self {
             Self::DeviceExists { .. } => "device_exists",
             Self::UnknownDevice { .. } => "unknown_device",
+            Self::SubscriberExists { .. } => "subscriber_exists",
+            Self::SqnExhausted { .. } => "sqn_exhausted",
             Self::UnknownChain { .. } => "unknown_chain",
             Self::Invalid { .. } => "invalid",
             Self::NewerVersion { .. } => "newer_version",

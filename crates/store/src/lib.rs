@@ -13,6 +13,7 @@
 mod error;
 mod rows;
 mod sqlite;
+mod subscriber_rows;
 
 pub use error::StoreError;
 pub use rows::{
@@ -20,6 +21,9 @@ pub use rows::{
     RecordFilter, RecordRow,
 };
 pub use sqlite::SqliteStore;
+pub use subscriber_rows::{
+    Challenge, CredentialRow, NewSubscriber, Registered, SEQ_DELTA_MAX, SQN_MAX, SubscriberRow,
+};
 
 use std::ops::ControlFlow;
 
@@ -84,6 +88,44 @@ pub trait Store: Send {
     /// # Errors
     /// [`StoreError::UnknownDevice`].
     fn device_set_key(&mut self, device: i64, wrapped_key: &[u8]) -> Result<u32, StoreError>;
+
+    /// Adds devices with UICC credentials, all or none, and returns their row ids; `subscribers[i]` belongs to `devices[i]`.
+    ///
+    /// # Errors
+    /// Those of [`Store::devices_insert`], and [`StoreError::SubscriberExists`].
+    fn subscribers_insert(
+        &mut self,
+        devices: &[NewDevice<'_>],
+        subscribers: &[NewSubscriber<'_>],
+    ) -> Result<Vec<i64>, StoreError>;
+
+    /// The subscriber with this SUPI.
+    fn subscriber(&mut self, supi: &str) -> Result<Option<SubscriberRow>, StoreError>;
+
+    /// Takes the next sequence number of a subscriber. It is on disk when this returns, and no other call, in whatever
+    /// process, returns it too.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownDevice`], [`StoreError::SqnExhausted`].
+    fn sqn_allocate(&mut self, device: i64) -> Result<Challenge, StoreError>;
+
+    /// Takes over the SQN_MS of a verified AUTS, unless the next number is good for the card as it is (TS 33.102 clause
+    /// 6.3.5). Returns whether anything changed.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownDevice`].
+    fn sqn_resync(&mut self, device: i64, sqn_ms: u64) -> Result<bool, StoreError>;
+
+    /// Makes a registration durable: its acceptance record and, if that is new, K_AIOT in place of the device's key. The
+    /// device's counter starts afresh. A challenge older than the one the present K_AIOT came out of is refused.
+    ///
+    /// # Errors
+    /// Those of [`Store::accept`], and [`StoreError::UnknownDevice`].
+    fn registration_commit(
+        &mut self,
+        record: &NewRecord<'_>,
+        registered: &Registered<'_>,
+    ) -> Result<Insert, StoreError>;
 
     /// Every record with `time_ms >= since_ms`, in insertion order: what the ADM needs to know a repeat again.
     fn last_records(

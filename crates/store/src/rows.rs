@@ -1,5 +1,6 @@
 //! What goes into the store and what comes out. Wrapped secrets never print: `Debug` gives their length only.
 
+use crate::CredentialRow;
 use std::fmt;
 
 /// An acceptance record on its way in.
@@ -7,11 +8,13 @@ use std::fmt;
 pub struct NewRecord<'a> {
     /// Row id of the device.
     pub device: i64,
-    /// Epoch of the RAND_n the report was built for; the current one for the blind form.
+    /// Epoch of the RAND_n the report was built for; the current one for the blind form; that of the challenge for a
+    /// registration.
     pub epoch: u32,
     /// The report's tag: 4, 8 or 16 octets.
     pub tag1: &'a [u8],
-    /// Report form: 0 beacon, 1 counter, 2 concealed, 3 recovery, 4 blind.
+    /// Report form: 0 beacon, 1 counter, 2 concealed, 3 recovery, 4 blind; 5 aka, which is no form of report: the item came
+    /// with a UICC registration.
     pub form: u8,
     /// AreaID of the reader the report came through.
     pub area_id: [u8; 12],
@@ -57,6 +60,8 @@ pub enum Insert {
         /// The last counter accepted from this device.
         last: u32,
     },
+    /// Registrations only: the device has since answered a later challenge, whose K_AIOT is in force. Not inserted.
+    StaleChallenge,
 }
 
 /// A device to be added.
@@ -122,6 +127,8 @@ pub struct DeviceRow {
     pub counter_last: Option<u32>,
     /// When it was provisioned.
     pub created_ms: i64,
+    /// Where its key comes from. `wrapped_key` is empty while a UICC device has not registered.
+    pub credential: CredentialRow,
 }
 
 impl fmt::Debug for DeviceRow {
@@ -139,6 +146,7 @@ impl fmt::Debug for DeviceRow {
             .field("disabled", &self.disabled)
             .field("counter_last", &self.counter_last)
             .field("created_ms", &self.created_ms)
+            .field("credential", &self.credential)
             .finish()
     }
 }
@@ -175,7 +183,8 @@ pub struct RecordRow {
     pub epoch: u32,
     /// The report's tag.
     pub tag1: Vec<u8>,
-    /// Report form: 0 beacon, 1 counter, 2 concealed, 3 recovery, 4 blind.
+    /// Report form: 0 beacon, 1 counter, 2 concealed, 3 recovery, 4 blind; 5 aka, which is no form of report: the item came
+    /// with a UICC registration.
     pub form: u8,
     /// AreaID of the reader the report came through.
     pub area_id: [u8; 12],

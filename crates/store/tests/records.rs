@@ -116,7 +116,7 @@ fn a_batch_with_an_invalid_record_leaves_nothing() {
                 },
                 "tag1",
             ),
-            (NewRecord { form: 5, ..good }, "form"),
+            (NewRecord { form: 6, ..good }, "form"),
             (
                 NewRecord {
                     nonce: &nonce,

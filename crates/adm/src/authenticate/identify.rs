@@ -49,7 +49,7 @@ impl Adm {
         let Some(table) = self.tables.iter().position(|t| t.rand_n() == report.rand_n) else {
             return Err(refuse(Outcome::StaleEpoch));
         };
-        if form == Form::Blind && !self.config.blind_allowed {
+        if form == Form::Blind && !self.config.takes_blind() {
             return Err(refuse(Outcome::PolicyRefused));
         }
 
@@ -110,7 +110,7 @@ impl Adm {
             }
         }
         let mut matched = found.ok_or(refuse(Outcome::NoMatch))?;
-        self.check_device(&matched)?;
+        self.check_device(&matched, now_ms)?;
         self.mark_repeat(&mut matched, now_ms);
         Ok(matched)
     }
@@ -203,19 +203,22 @@ impl Adm {
         let is_match = |index: &Index| {
             self.registry.get(*index).is_some_and(|device| {
                 self.registry.in_scope(device, &report.area_id)
-                    && cut::<N>(&device.key.evaluate(device.suite, input)) == id
+                    && device
+                        .evaluate(input)
+                        .is_some_and(|prf| cut::<N>(&prf) == id)
             })
         };
         Ok(members.iter().copied().filter(is_match).collect())
     }
 
     /// Step 4.
-    fn check_device(&self, matched: &Matched) -> Result<(), Judged> {
+    fn check_device(&self, matched: &Matched, now_ms: i64) -> Result<(), Judged> {
         let device = self.registry.get(matched.index);
         let outcome = match device {
             None => Outcome::NoMatch,
             Some(device) if device.disabled => Outcome::DeviceDisabled,
-            Some(device) if !device.device_type.is_do_a_capable() => Outcome::PolicyRefused,
+            Some(device) if !self.is_allowed(device) => Outcome::PolicyRefused,
+            Some(device) if now_ms >= device.key_until_ms => Outcome::KeyExpired,
             Some(_) => return Ok(()),
         };
         Err(Judged {
@@ -223,6 +226,13 @@ impl Adm {
             form: Some(matched.form),
             device_id: device.map(|device| device.device_id.clone()),
         })
+    }
+
+    fn is_allowed(&self, device: &Device) -> bool {
+        let allowed = self
+            .config
+            .allows(device.device_type, device.form, device.credential);
+        allowed.is_ok() && device.device_type.is_do_a_capable()
     }
 
     pub(super) fn mark_repeat(&self, matched: &mut Matched, now_ms: i64) {
@@ -239,7 +249,7 @@ fn verify(
     candidate: &Candidate,
     view: &ReportView<'_>,
 ) -> Option<(KAiotf, Exchange, Plaintext)> {
-    let k_aiotf = KAiotf::new(device.key.evaluate(device.suite, &candidate.input));
+    let k_aiotf = KAiotf::new(device.evaluate(&candidate.input)?);
     let opened = Exchange::open_report(device.suite, &k_aiotf, view, device.tag_len);
     opened
         .ok()

@@ -57,6 +57,8 @@ impl Adm {
                     self.move_counter(matched.index, *last);
                     (Outcome::CloneSuspicion, &[])
                 }
+                // Only a registration can be that.
+                Some(Insert::StaleChallenge) => (Outcome::StoreFailed, &[]),
             };
             let judged = Judged {
                 outcome,
@@ -113,7 +115,7 @@ impl Adm {
     }
 
     /// Counts a report and raises the event that its outcome asks for.
-    pub(super) fn note(&mut self, now_ms: i64, report: &DoaReport<'_>, judged: &Judged) {
+    pub(crate) fn note(&mut self, now_ms: i64, report: &DoaReport<'_>, judged: &Judged) {
         self.tally.count(judged.outcome, judged.form);
         self.event(now_ms, report, judged);
     }
@@ -124,15 +126,21 @@ impl Adm {
             | Outcome::AcceptedRepeat
             | Outcome::AcceptedDuplicate
             | Outcome::Malformed
-            | Outcome::StaleEpoch => return,
-            Outcome::DeviceDisabled => Severity::Info,
+            | Outcome::StaleEpoch
+            | Outcome::Challenged
+            | Outcome::ChallengeUnknown => return,
+            Outcome::DeviceDisabled | Outcome::KeyExpired => Severity::Info,
             Outcome::NoMatch
             | Outcome::PolicyRefused
             | Outcome::AreaUnknown
+            | Outcome::SuciRefused
+            | Outcome::AuthenticationFailed
+            | Outcome::SyncFailure
             | Outcome::SearchBudgetExhausted => Severity::Warning,
             Outcome::AmbiguousMatch
             | Outcome::CloneSuspicion
             | Outcome::TIdLocked
+            | Outcome::SqnExhausted
             | Outcome::StoreFailed => Severity::Alarm,
         };
         let subject = Subject {

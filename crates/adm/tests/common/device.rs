@@ -34,6 +34,7 @@ pub fn device_form(form: Form) -> DeviceForm {
         Form::Concealed => DeviceForm::Concealed,
         Form::Counter | Form::Recovery => DeviceForm::Counter,
         Form::Blind => DeviceForm::Blind,
+        Form::Aka => panic!("no form of report"),
     }
 }
 
@@ -146,6 +147,7 @@ impl Device {
                 },
                 schedule::blind_k_aiotf(counter),
             ),
+            Form::Aka => panic!("no form of report"),
         };
         let item = Item {
             cause,

@@ -94,6 +94,37 @@ impl Store for TestStore {
         self.call(|f| f.devices, |s| s.device_set_key(device, wrapped_key))
     }
 
+    fn subscribers_insert(
+        &mut self,
+        devices: &[NewDevice<'_>],
+        subscribers: &[NewSubscriber<'_>],
+    ) -> Result<Vec<i64>, StoreError> {
+        self.call(
+            |f| f.devices,
+            |s| s.subscribers_insert(devices, subscribers),
+        )
+    }
+
+    fn subscriber(&mut self, supi: &str) -> Result<Option<SubscriberRow>, StoreError> {
+        self.call(NEVER, |s| s.subscriber(supi))
+    }
+
+    fn sqn_allocate(&mut self, device: i64) -> Result<Challenge, StoreError> {
+        self.call(|f| f.accept, |s| s.sqn_allocate(device))
+    }
+
+    fn sqn_resync(&mut self, device: i64, sqn_ms: u64) -> Result<bool, StoreError> {
+        self.call(|f| f.accept, |s| s.sqn_resync(device, sqn_ms))
+    }
+
+    fn registration_commit(
+        &mut self,
+        record: &NewRecord<'_>,
+        registered: &Registered<'_>,
+    ) -> Result<Insert, StoreError> {
+        self.call(|f| f.accept, |s| s.registration_commit(record, registered))
+    }
+
     fn last_records(
         &mut self,
         since_ms: i64,

@@ -129,6 +129,14 @@ impl AdmClient for ScriptedAdm {
         })
     }
 
+    fn register(&mut self, _: i64, _: &DoaReport<'_>) -> RegistrationStep {
+        RegistrationStep::silence(Outcome::SuciRefused)
+    }
+
+    fn respond(&mut self, _: i64, _: &ChallengeId, _: &DoaReport<'_>) -> RegistrationStep {
+        RegistrationStep::silence(Outcome::ChallengeUnknown)
+    }
+
     fn authenticate(&mut self, _: i64, reports: &[DoaReport<'_>], verdicts: &mut Vec<Verdict>) {
         let on_batch = self.script(|script| script.on_batch.take());
         if let Some(mut on_batch) = on_batch {

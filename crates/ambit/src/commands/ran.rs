@@ -197,7 +197,7 @@ impl Ran {
             profile.period_s = config.network.epoch_s;
             profile.timing.answer_timeout_ms = 1000;
             profile.timing.backoff_first_ms = 250;
-            profile.timing.backoff_max_ms = 10_000;
+            profile.timing.backoff_max_ms = 3_000;
             let kept = state.device(&device.device_id);
             // Where its fleet may report; a fleet that is named nowhere, anywhere.
             let allowed: Vec<SiteReader> = match adm.fleet_areas.get(&device.fleet) {

@@ -1,5 +1,6 @@
 //! What comes down: ACCEPT (section 5), pagings and command sessions (section 8).
 
+use ambit_protocol::exchange::Exchange;
 use ambit_protocol::session::{Session, SessionText};
 use ambit_protocol::wire::{
     AcceptStatus, Command, CommandResult, InventoryResponse, MessageType, Response, peek,
@@ -39,14 +40,15 @@ impl<C: Credential, M: Memory, R: Random> Device<C, M, R> {
     /// A paging was heard (section 8): RAND_n fresh from the network, and whom it is for. The answer, if any, comes out of
     /// [`Device::poll_transmit`]. Nothing else changes: a paging proves nothing.
     pub fn handle_paging(&mut self, now_ms: u64, rand_n: &RandN, target: PagingTarget) {
-        if self.is_silent(now_ms) || !self.outbox.is_empty() {
+        let is_keyed = !self.credential.needs_registration();
+        if self.is_silent(now_ms) || !self.outbox.is_empty() || !is_keyed {
             return;
         }
         // A credential that fails has told so; the paging goes unanswered.
         let _ = self.answer_paging(now_ms, rand_n, target);
     }
 
-    /// An ACCEPT or SESSION came down.
+    /// An ACCEPT, AUTHENTICATION REQUEST or SESSION came down.
     ///
     /// # Errors
     /// [`Ignored`]: it is as if it never came. Nothing has changed, no timer either; only the count of ignored PDUs.
@@ -61,8 +63,12 @@ impl<C: Credential, M: Memory, R: Random> Device<C, M, R> {
         }
         let malformed = |error: WireError| Ignored::Unverified(error.into());
         match peek(nas).map_err(malformed)? {
+            (MessageType::Accept, _) if self.registering.is_some() => {
+                self.handle_registration_accept(now_ms, nas)
+            }
             (MessageType::Accept, _) => self.handle_accept(now_ms, nas),
             (MessageType::Session, _) => self.handle_session(now_ms, nas),
+            (MessageType::AuthenticationRequest, _) => self.handle_challenge(now_ms, nas),
             _ => Err(Ignored::NotForDevices),
         }
     }
@@ -102,15 +108,20 @@ impl<C: Credential, M: Memory, R: Random> Device<C, M, R> {
             status,
         });
         self.learn_from(&answered, now_ms);
+        self.follow(status, answered.exchange, now_ms);
+        Ok(())
+    }
+
+    /// Does what the network said with an ACCEPT.
+    pub(super) fn follow(&mut self, status: AcceptStatus, exchange: Exchange, now_ms: u64) {
         match status {
             AcceptStatus::Accepted => {}
-            AcceptStatus::CommandFollows => self.open(answered.exchange.into_session(), now_ms),
+            AcceptStatus::CommandFollows => self.open(exchange.into_session(), now_ms),
             AcceptStatus::SilentFor { seconds } => {
                 let ms = now_ms.saturating_add(u64::from(seconds) * 1000);
                 self.life = Life::SilentUntil { ms };
             }
         }
-        Ok(())
     }
 
     /// An answered report proves its RAND_n (section 4, rule b) and its counter.

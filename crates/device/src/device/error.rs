@@ -11,6 +11,9 @@ pub enum PowerOnError {
     /// Type 1 with a form that speaks first (section 1).
     #[error("profile: a type 1 device only answers")]
     TypeAnswersOnly,
+    /// A UICC with a form that never speaks first: section 7 begins with the device.
+    #[error("profile: a device with a UICC speaks first")]
+    UiccAnswersOnly,
     /// More than 90 octets of registration data.
     #[error("registration data: at most 90 octets")]
     RegistrationTooLong,
@@ -72,6 +75,9 @@ pub enum Ignored {
     /// The last answer has not gone out yet.
     #[error("an answer is still waiting to be sent")]
     Busy,
+    /// A challenge that the card does not take for its home network's, or one too many.
+    #[error("the challenge is refused")]
+    ChallengeRefused,
     /// The device is silent.
     #[error("the device is silent")]
     Silent,
@@ -86,6 +92,7 @@ impl Ignored {
             Self::Unverified(error) => error.name(),
             Self::Session(error) => error.name(),
             Self::Busy => "busy",
+            Self::ChallengeRefused => "challenge_refused",
             Self::Silent => "silent",
         }
     }

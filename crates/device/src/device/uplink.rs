@@ -35,6 +35,11 @@ impl Head {
             previous: None,
         }
     }
+
+    pub(super) fn note_sent(&mut self, now_ms: u64) {
+        bump(&mut self.transmissions);
+        self.first_sent_ms.get_or_insert(now_ms);
+    }
 }
 
 /// A built report: its octets, and where they may be repeated.
@@ -81,6 +86,11 @@ impl Backoff {
     /// After an answer: the link is there, the next item may go at once.
     pub(super) fn reset(&mut self, now_ms: u64) {
         *self = Self::new(now_ms);
+    }
+
+    /// Transmissions and failed attempts since the last answer.
+    pub(super) const fn unanswered(&self) -> u32 {
+        self.unanswered
     }
 
     /// Keeps the due time out of the past, so that `poll_timeout` of an idle device means something.
@@ -146,6 +156,10 @@ impl<C: Credential, M: Memory, R: Random> Device<C, M, R> {
     }
 
     fn repeat_or_build(&mut self, now_ms: u64, out: &mut [u8]) -> Result<usize, NotNow> {
+        self.doubt_key();
+        if self.credential.needs_registration() {
+            return self.register(now_ms, out);
+        }
         if !self.may_repeat(now_ms) {
             self.build(now_ms)?;
         }
@@ -156,9 +170,9 @@ impl<C: Credential, M: Memory, R: Random> Device<C, M, R> {
             .ok_or(NotNow)?
             .copy_from_slice(octets);
         built.sent = built.sent.saturating_add(1);
-        bump(&mut head.transmissions);
-        head.first_sent_ms.get_or_insert(now_ms);
-        Ok(built.len)
+        let len = built.len;
+        head.note_sent(now_ms);
+        Ok(len)
     }
 
     /// Whether the latest report may go out again as it is: within its epoch and area, not too often, and in the beacon
@@ -339,6 +353,8 @@ impl<C: Credential, M: Memory, R: Random> Device<C, M, R> {
             !registration && !held && age_ms >= lifetime_ms
         };
         if let Some(head) = self.head.take_if(expired) {
+            // A registration under way was sealed with this item.
+            self.registering = None;
             bump(&mut self.stats.items_expired);
             self.tell(Event::ItemExpired {
                 seq: head.item.seq,

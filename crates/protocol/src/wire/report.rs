@@ -140,6 +140,8 @@ const fn id_octets(form: Form) -> usize {
         Form::Counter | Form::Blind => 6,
         Form::Concealed => 12,
         Form::Recovery => 10,
+        // No REPORT has it; what stands there in an AUTHENTICATION RESPONSE is RES8.
+        Form::Aka => 8,
     }
 }
 
@@ -171,5 +173,6 @@ fn split_id(form: Form, rest: &[u8]) -> Option<(ReportId, &[u8])> {
             let (t_id, rest) = rest.split_first_chunk()?;
             (ReportId::Blind { t_id: *t_id }, rest)
         }
+        Form::Aka => return None,
     })
 }

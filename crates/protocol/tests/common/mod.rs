@@ -50,6 +50,7 @@ pub fn inputs(form: Form) -> (Input, Input) {
             schedule::counter_t_id(COUNTER),
             schedule::blind_k_aiotf(COUNTER),
         ),
+        Form::Aka => panic!("no form of report"),
     }
 }
 
@@ -79,6 +80,7 @@ pub fn build(form: Form, suite: Suite, len: TagLen, data: &[u8]) -> Built {
             t_id: cut(&t_id),
         },
         Form::Blind => ReportId::Blind { t_id: cut(&t_id) },
+        Form::Aka => panic!("no form of report"),
     };
     let item = Item {
         cause: Cause::Event,

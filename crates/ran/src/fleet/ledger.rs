@@ -60,10 +60,12 @@ impl BuiltReport {
         self.tag1.get(..self.tag_len.octets()).unwrap_or_default()
     }
 
-    /// Reads form and TAG1 off a REPORT; `None` when it is none.
+    /// Reads form and TAG1 off a REPORT, or off the AUTHENTICATION RESPONSE that carries an item; `None` when it is neither.
     fn of(octets: &[u8], tag_len: TagLen) -> Option<Self> {
-        let (MessageType::Report, form) = peek(octets).ok()? else {
-            return None;
+        let form = match peek(octets).ok()? {
+            (MessageType::Report, form) => Form::from_number(form)?,
+            (MessageType::AuthenticationResponse, 0) => Form::Aka,
+            _ => return None,
         };
         let at = octets.len().checked_sub(tag_len.octets())?;
         let mut tag1 = [0; 16];
@@ -71,7 +73,7 @@ impl BuiltReport {
             *to = *from;
         }
         Some(Self {
-            form: Form::from_number(form)?,
+            form,
             transmissions: 0,
             tag1,
             tag_len,

@@ -171,6 +171,16 @@ impl Fleet {
                 self.stats.reports_transmitted += 1;
                 self.open_contact(device, Access::DeviceOriginated)
             }
+            // Access is gained anew for each request; what follows stays in that contact.
+            (Ok(MessageType::RegistrationRequest), _) => {
+                self.stats.registrations_transmitted += 1;
+                self.open_contact(device, Access::DeviceOriginated)
+            }
+            (Ok(MessageType::AuthenticationResponse), Some(contact)) => {
+                slot.ledger.transmit(pdu, slot.profile.tag_len);
+                self.stats.answers_transmitted += 1;
+                contact
+            }
             (Ok(MessageType::InventoryResponse), _) | (_, None) => {
                 self.stats.answers_transmitted += 1;
                 self.open_contact(device, access)

@@ -1,10 +1,12 @@
 //! One device of a fleet: its parts while it has no power, its state machine while it has, and what surrounds it.
 
-use ambit_device::{Device, LocalKey, PowerOnError, Profile, provision};
+use ambit_device::{Device, PowerOnError, Profile, provision};
+
+use super::credential::FleetCredential;
 
 use super::ledger::Ledger;
 use super::memory::{FleetMemory, MemoryFaults};
-use super::spec::{DeviceSpec, FleetDevice, PowerCyclesId, ScheduleId, SeededRandom};
+use super::spec::{DeviceSpec, FleetCard, FleetDevice, PowerCyclesId, ScheduleId, SeededRandom};
 use crate::frame::{Access, RadioId, SiteReader};
 
 /// A device and its place, schedule and ledger.
@@ -50,13 +52,13 @@ pub(super) enum Power {
 
 /// What is left of a device without power.
 pub(super) struct Parts {
-    credential: LocalKey,
+    credential: FleetCredential,
     memory: FleetMemory,
     random: SeededRandom,
 }
 
 impl Slot {
-    pub(super) fn new(spec: DeviceSpec, random: SeededRandom) -> Self {
+    pub(super) fn new(spec: DeviceSpec, credential: FleetCredential, random: SeededRandom) -> Self {
         let mut memory = FleetMemory::default();
         // The memory is large enough for the device's record, which is all that provisioning can find wrong with it.
         let _ = provision(&mut memory, spec.anchor, spec.counter);
@@ -65,7 +67,7 @@ impl Slot {
             profile: spec.profile,
             reader: spec.reader,
             power: Power::Off(Box::new(Parts {
-                credential: LocalKey::new(spec.key, spec.suite),
+                credential,
                 memory,
                 random,
             })),
@@ -182,6 +184,17 @@ impl Slot {
     pub(super) fn take_brown_out(&mut self) -> Option<u64> {
         let browned_out = std::mem::take(&mut self.browned_out);
         self.power_back_ms.filter(|_| browned_out)
+    }
+
+    /// Puts a card into a device without power, in place of the one it has, and returns that one.
+    pub(super) fn swap_card(&mut self, card: FleetCard) -> Result<FleetCard, FleetCard> {
+        match &mut self.power {
+            Power::Off(parts) => match &mut parts.credential {
+                FleetCredential::Uicc(uicc) => Ok(std::mem::replace(&mut uicc.card_mut().0, card)),
+                FleetCredential::Local(_) => Err(card),
+            },
+            Power::On(_) | Power::Failed(_) => Err(card),
+        }
     }
 
     /// Adds a switching time. Of two at the same time, the one added later counts last.

@@ -1,8 +1,9 @@
 //! What a fleet is made of: devices, schedules, power cycles, payloads; and what it counts.
 
-use ambit_device::{Device, LocalKey, Profile, Random};
+use ambit_device::{Device, Profile, Random, Uicc};
 use ambit_protocol::{Cause, RandN, RootKey, Suite};
 
+use super::credential::FleetCredential;
 use super::memory::FleetMemory;
 use crate::frame::SiteReader;
 
@@ -22,7 +23,10 @@ pub struct PowerCyclesId(pub(super) u16);
 pub const USER_MEMORY_OCTETS: usize = 56;
 
 /// An emulated device while it has power.
-pub type FleetDevice = Device<LocalKey, FleetMemory, SeededRandom>;
+pub type FleetDevice = Device<FleetCredential, FleetMemory, SeededRandom>;
+
+/// A card in an emulated device.
+pub type FleetCard = Box<dyn Uicc + Send>;
 
 /// A device to be added to a fleet.
 #[derive(Debug)]
@@ -133,6 +137,8 @@ pub struct FleetStats {
     pub items: u64,
     /// Items that a device refused: its queue was full, or it is silent for ever.
     pub items_refused: u64,
+    /// REGISTRATION REQUESTs transmitted, repeats included.
+    pub registrations_transmitted: u64,
     /// Items that a device saw accepted.
     pub accepted: u64,
     /// Items that a device gave up after their lifetime.

@@ -8,7 +8,7 @@ pub(super) fn check(batch: &[NewRecord<'_>]) -> Result<(), StoreError> {
     for (index, r) in batch.iter().enumerate() {
         let field = if !matches!(r.tag1.len(), 4 | 8 | 16) {
             "tag1"
-        } else if r.form > 4 {
+        } else if r.form > 5 {
             "form"
         } else if r.nonce.len() > 16 {
             "nonce"

@@ -1,6 +1,6 @@
 //! Devices.
 
-use crate::{DeviceRow, NewDevice, StoreError};
+use crate::{CredentialRow, DeviceRow, NewDevice, StoreError};
 use rusqlite::{OptionalExtension, Row, Transaction};
 use std::ops::ControlFlow;
 
@@ -60,7 +60,8 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT d.id, d.device_id, d.device_type, d.suite, d.form, d.tag_len, d.fleet, d.wrapped_key, d.key_version, ",
-            "d.disabled, c.last, d.created_ms FROM device d LEFT JOIN counter c ON c.device = d.id ",
+            "d.disabled, c.last, d.created_ms, s.device, s.key_until_ms FROM device d ",
+            "LEFT JOIN counter c ON c.device = d.id LEFT JOIN subscriber s ON s.device = d.id ",
             $rest
         )
     };
@@ -131,5 +132,11 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<DeviceRow> {
         disabled: row.get(9)?,
         counter_last: row.get(10)?,
         created_ms: row.get(11)?,
+        credential: match row.get::<_, Option<i64>>(12)? {
+            None => CredentialRow::Operator,
+            Some(_) => CredentialRow::Uicc {
+                key_until_ms: row.get(13)?,
+            },
+        },
     })
 }

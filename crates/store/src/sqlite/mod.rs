@@ -6,12 +6,14 @@ mod devices;
 mod events;
 mod open;
 mod records;
+mod subscribers;
 #[cfg(test)]
 mod tests;
 
 use crate::{
-    ChainRow, DeviceRow, EventFilter, EventRow, Insert, LastRecord, NewDevice, NewEvent, NewRecord,
-    RecordFilter, RecordRow, Store, StoreError,
+    ChainRow, Challenge, DeviceRow, EventFilter, EventRow, Insert, LastRecord, NewDevice, NewEvent,
+    NewRecord, NewSubscriber, RecordFilter, RecordRow, Registered, Store, StoreError,
+    SubscriberRow,
 };
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::ops::ControlFlow;
@@ -164,6 +166,46 @@ impl Store for SqliteStore {
 
     fn device_set_key(&mut self, device: i64, wrapped_key: &[u8]) -> Result<u32, StoreError> {
         self.write(|t| devices::set_key(t, device, wrapped_key))
+    }
+
+    fn subscribers_insert(
+        &mut self,
+        devices: &[NewDevice<'_>],
+        subscribers: &[NewSubscriber<'_>],
+    ) -> Result<Vec<i64>, StoreError> {
+        devices::check(devices)?;
+        subscribers::check(subscribers)?;
+        if devices.len() != subscribers.len() {
+            return Err(StoreError::Invalid {
+                index: devices.len().min(subscribers.len()),
+                field: "supi",
+            });
+        }
+        self.write(|t| subscribers::insert(t, devices, subscribers))
+    }
+
+    fn subscriber(&mut self, supi: &str) -> Result<Option<SubscriberRow>, StoreError> {
+        self.read(|t| subscribers::by_supi(t, supi))
+    }
+
+    fn sqn_allocate(&mut self, device: i64) -> Result<Challenge, StoreError> {
+        self.write(|t| subscribers::allocate(t, device))
+    }
+
+    fn sqn_resync(&mut self, device: i64, sqn_ms: u64) -> Result<bool, StoreError> {
+        self.write(|t| subscribers::resync(t, device, sqn_ms))
+    }
+
+    fn registration_commit(
+        &mut self,
+        record: &NewRecord<'_>,
+        registered: &Registered<'_>,
+    ) -> Result<Insert, StoreError> {
+        accept::check(std::slice::from_ref(record))?;
+        let mut minute = self.minute_noted;
+        let outcome = self.write(|t| subscribers::commit(t, record, registered, &mut minute))?;
+        self.minute_noted = minute;
+        Ok(outcome)
     }
 
     fn last_records(
