@@ -117,13 +117,14 @@ pub(crate) fn read(
 }
 
 /// Kinds of events besides the outcomes of reports.
-const KINDS: [&str; 6] = [
+const KINDS: [&str; 7] = [
     "report_accepted",
     "devices_imported",
     "device_was_disabled",
     "device_was_enabled",
     "device_key_rotated",
     "events_dropped",
+    "type1_allowed_in_public",
 ];
 
 fn known_kind(kind: Option<&str>) -> Result<(), Failure> {
