@@ -10,7 +10,10 @@ pub(crate) mod vectors;
 
 use std::io;
 
+use crate::Place;
+use crate::admin::{self, Request};
 use crate::failure::Failure;
+use crate::show::Rows;
 
 /// Printing fails when the reader of a pipe has seen enough: that ends a command quietly and well.
 pub(crate) fn printed(result: io::Result<()>) -> Result<(), Failure> {
@@ -20,4 +23,20 @@ pub(crate) fn printed(result: io::Result<()>) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Asks for a list and prints it row by row, until the reader has seen enough.
+fn print_rows(
+    place: &Place,
+    request: &Request,
+    json: bool,
+    columns: &'static [(&'static str, usize)],
+) -> Result<(), Failure> {
+    let mut rows = Rows::new(json, columns);
+    let mut result = Ok(());
+    admin::run(place, request, &mut |row| {
+        result = rows.print(&row);
+        result.is_ok()
+    })?;
+    printed(result.and_then(|()| rows.finish()))
 }

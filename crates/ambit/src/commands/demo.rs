@@ -172,7 +172,7 @@ fn table(summary: &DemoSummary) -> String {
             judgement.items,
             judgement.unaccepted,
             judgement.believed_falsely,
-            judgement.counted_twice + judgement.recorded_twice,
+            judgement.counted_twice + judgement.counted_over_power_on + judgement.recorded_twice,
             judgement.foreign
         ));
         lines.extend(

@@ -14,11 +14,10 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use self::keys_out::KeysOut;
-use super::printed;
+use super::{print_rows, printed};
 use crate::Place;
 use crate::admin::{self, Request, Secret};
 use crate::failure::Failure;
-use crate::show::Rows;
 
 /// Devices: import, add, list, show, disable, enable, rotate-key, export.
 #[derive(Subcommand)]
@@ -160,7 +159,7 @@ impl Device {
         match self {
             Self::Import(import) => import.run(),
             Self::Add(add) => add.run(),
-            Self::List(list) => rows(&list.place, &Request::DeviceList, list.json),
+            Self::List(list) => print_rows(&list.place, &Request::DeviceList, list.json, COLUMNS),
             Self::Show(show) => show.run(),
             Self::Disable(change) => change.run(true),
             Self::Enable(change) => change.run(false),
@@ -390,16 +389,6 @@ fn read(path: &Path) -> Result<String, Failure> {
             .map_err(failed)?;
     }
     Ok(text)
-}
-
-fn rows(place: &Place, request: &Request, json: bool) -> Result<(), Failure> {
-    let mut rows = Rows::new(json, COLUMNS);
-    let mut result = Ok(());
-    admin::run(place, request, &mut |row| {
-        result = rows.print(&row);
-        result.is_ok()
-    })?;
-    printed(result.and_then(|()| rows.finish()))
 }
 
 fn one(place: &Place, request: &Request, json: bool) -> Result<(), Failure> {

@@ -2,12 +2,11 @@
 
 use clap::{Args, Subcommand};
 
-use super::printed;
+use super::print_rows;
 use super::record::since;
 use crate::Place;
-use crate::admin::{self, Request};
+use crate::admin::Request;
 use crate::failure::Failure;
-use crate::show::Rows;
 
 /// Events: accepted reports, alarms, and what operators did.
 #[derive(Subcommand)]
@@ -48,12 +47,6 @@ impl Event {
             kind: list.kind,
             since_ms: since(list.since.as_deref())?,
         };
-        let mut rows = Rows::new(list.json, COLUMNS);
-        let mut result = Ok(());
-        admin::run(&list.place, &request, &mut |row| {
-            result = rows.print(&row);
-            result.is_ok()
-        })?;
-        printed(result.and_then(|()| rows.finish()))
+        print_rows(&list.place, &request, list.json, COLUMNS)
     }
 }

@@ -3,11 +3,11 @@
 use ambit_aiotf::server::unix_ms;
 use clap::{Args, Subcommand};
 
-use super::printed;
+use super::print_rows;
 use crate::Place;
-use crate::admin::{self, Request};
+use crate::admin::Request;
 use crate::failure::Failure;
-use crate::show::{self, Rows};
+use crate::show;
 
 /// Acceptance records: what was verified, once each.
 #[derive(Subcommand)]
@@ -50,13 +50,7 @@ impl Record {
             device_id: list.device,
             since_ms: since(list.since.as_deref())?,
         };
-        let mut rows = Rows::new(list.json, COLUMNS);
-        let mut result = Ok(());
-        admin::run(&list.place, &request, &mut |row| {
-            result = rows.print(&row);
-            result.is_ok()
-        })?;
-        printed(result.and_then(|()| rows.finish()))
+        print_rows(&list.place, &request, list.json, COLUMNS)
     }
 }
 
