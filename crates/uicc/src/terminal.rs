@@ -8,12 +8,14 @@ mod in_process;
 #[cfg(feature = "pcsc")]
 mod pcsc;
 mod timed;
+mod usim;
 
 pub use aiot::AiotCredential;
 pub use in_process::InProcess;
 #[cfg(feature = "pcsc")]
 pub use pcsc::Pcsc;
 pub use timed::Timed;
+pub use usim::UsimCard;
 
 use zeroize::Zeroizing;
 
