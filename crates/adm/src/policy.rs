@@ -4,6 +4,8 @@ use ambit_protocol::{DeviceForm, DeviceType};
 
 use crate::AdmConfig;
 
+pub use ambit_provisioning::CredentialKind;
+
 /// What kind of network this is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Deployment {
@@ -36,25 +38,6 @@ impl std::str::FromStr for Deployment {
     }
 }
 
-/// Where a device's K comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CredentialKind {
-    /// The operator provisioned it.
-    Operator,
-    /// It is agreed with a UICC.
-    Uicc,
-}
-
-impl CredentialKind {
-    /// `operator` or `uicc`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Operator => "operator",
-            Self::Uicc => "uicc",
-        }
-    }
-}
-
 /// A rule that bars a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyRule {
@@ -79,7 +62,7 @@ impl PolicyRule {
     pub const fn field(self) -> &'static str {
         match self {
             Self::Type1InPublic => "device_type",
-            Self::OperatorKeyInPublic => "key",
+            Self::OperatorKeyInPublic => "credential",
             Self::BlindInPublic | Self::UiccAnswersOnly => "form",
         }
     }

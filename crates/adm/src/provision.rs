@@ -96,8 +96,15 @@ impl Adm {
                     rule: error.to_string(),
                 })?;
             self.config
-                .allows(device.device_type, device.form, CredentialKind::Operator)
+                .allows(device.device_type, device.form, device.credential)
                 .map_err(|rule| policy_error(index, rule))?;
+            if device.credential == CredentialKind::Uicc {
+                return Err(ProvisionError::Policy {
+                    index,
+                    field: "credential",
+                    rule: "must be operator or uicc-aiot; uicc stands for a subscriber".into(),
+                });
+            }
             // What memory has no room for must fail before anything is written.
             self.registry.fleet(&device.fleet, &self.config)?;
             let fresh = match device.key {
@@ -126,7 +133,7 @@ impl Adm {
                 },
                 other => other.into(),
             })?;
-        for (row, id) in rows.iter().zip(ids) {
+        for ((row, id), device) in rows.iter().zip(ids).zip(devices) {
             let row = DeviceRow {
                 id,
                 device_id: row.device_id.to_vec(),
@@ -140,7 +147,10 @@ impl Adm {
                 disabled: false,
                 counter_last: None,
                 created_ms: row.created_ms,
-                credential: CredentialRow::Operator,
+                credential: match device.credential {
+                    CredentialKind::UiccAiot => CredentialRow::UiccAiot,
+                    _ => CredentialRow::Operator,
+                },
             };
             self.take_up(&row)?;
         }
@@ -189,7 +199,7 @@ impl Adm {
     /// [`ProvisionError::UnknownDevice`], or the store failed.
     pub fn rotate_key(&mut self, device_id: &[u8], now_ms: i64) -> Result<RootKey, ProvisionError> {
         let row = self.device_row(device_id)?;
-        if row.credential != CredentialRow::Operator {
+        if let CredentialRow::Uicc { .. } = row.credential {
             return Err(ProvisionError::Policy {
                 index: 0,
                 field: "key",
@@ -289,6 +299,7 @@ pub(crate) fn new_device<'a>(
         form: device.form.name(),
         tag_len: u8::try_from(device.tag_len.octets()).unwrap_or_default(),
         fleet: &device.fleet,
+        credential: device.credential.name(),
         wrapped_key,
         created_ms: now_ms,
     }

@@ -110,6 +110,7 @@ impl Registry {
         };
         let (credential, key_until_ms) = match row.credential {
             CredentialRow::Operator => (CredentialKind::Operator, Some(i64::MAX)),
+            CredentialRow::UiccAiot => (CredentialKind::UiccAiot, Some(i64::MAX)),
             CredentialRow::Uicc { key_until_ms } => (CredentialKind::Uicc, key_until_ms),
         };
         let key = match key_until_ms {

@@ -147,6 +147,8 @@ fn check(index: usize, subscriber: &SubscriberSpec) -> Result<(), ProvisionError
             "key",
             "must be empty: a UICC device gets its key when it registers",
         )
+    } else if subscriber.device.credential != CredentialKind::Uicc {
+        broken("credential", "must be uicc")
     } else if subscriber.device.form == DeviceForm::Dt {
         broken("form", "must not be dt")
     } else {

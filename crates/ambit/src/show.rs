@@ -14,13 +14,10 @@ pub(crate) fn device(row: &DeviceRow) -> Value {
         "device_id": hex::encode(&row.device_id),
         "device_name": format_device_id(&row.device_id),
         "device_type": row.device_type,
-        "credential": match row.credential {
-            CredentialRow::Operator => "operator",
-            CredentialRow::Uicc { .. } => "uicc",
-        },
+        "credential": row.credential.name(),
         "key_until": match row.credential {
             CredentialRow::Uicc { key_until_ms } => key_until_ms.map(time),
-            CredentialRow::Operator => None,
+            CredentialRow::Operator | CredentialRow::UiccAiot => None,
         },
         "suite": row.suite,
         "form": row.form,

@@ -19,7 +19,7 @@ use ambit_protocol::wire::{Item, ReportId, ReportView};
 use ambit_protocol::{
     Cause, DeviceForm, DeviceType, Exchange, KAiotf, RandN, RootKey, Snid, Suite, TagLen,
 };
-use ambit_provisioning::DeviceSpec;
+use ambit_provisioning::{CredentialKind, DeviceSpec};
 use ambit_store::SqliteStore;
 use cipher::{BlockCipherEncrypt, KeyInit};
 
@@ -129,6 +129,7 @@ fn fleet(snid: Snid) -> (Adm, Vec<Vec<u8>>, tempfile::TempDir) {
             key: Some(RootKey::new(std::array::from_fn(|_| rng.u8(..)))),
             tag_len: TagLen::T8,
             fleet: "bench".into(),
+            credential: CredentialKind::Operator,
         })
         .collect();
     let began = Instant::now();

@@ -6,7 +6,7 @@ use ambit_aiotf::{Aiotf, AiotfConfig};
 use ambit_device::{Profile, Timing};
 use ambit_protocol::area::Plmn;
 use ambit_protocol::{Cause, DeviceForm, DeviceType, Form, RootKey, Snid, Suite, TagLen};
-use ambit_provisioning::DeviceSpec;
+use ambit_provisioning::{CredentialKind, DeviceSpec};
 use ambit_ran::air::{AirConfig, Channel};
 use ambit_ran::fleet::{self, Fleet, FleetConfig, PayloadSource, Schedule};
 use ambit_ran::frame::SiteReader;
@@ -252,6 +252,7 @@ fn spec(n: u32, rng: &mut fastrand::Rng) -> DeviceSpec {
         key: Some(RootKey::new(key)),
         tag_len,
         fleet: "demo".into(),
+        credential: CredentialKind::Operator,
     }
 }
 

@@ -20,7 +20,7 @@ use ambit_aiotf::{Aiotf, AiotfConfig};
 use ambit_device::{Profile, Timing};
 use ambit_protocol::area::{AreaError, Plmn};
 use ambit_protocol::{Cause, DeviceForm, DeviceType, RootKey, Snid, Suite, TagLen};
-use ambit_provisioning::DeviceSpec;
+use ambit_provisioning::{CredentialKind, DeviceSpec};
 use ambit_ran::air::{AirConfig, Channel};
 use ambit_ran::fleet::{self, Fleet, FleetConfig, PayloadSource, Schedule};
 use ambit_ran::frame::SiteReader;
@@ -294,6 +294,7 @@ impl Scenario {
             key: Some(RootKey::new(self.key(kind.key_of.unwrap_or(n)))),
             tag_len: kind.tag_len,
             fleet: "default".into(),
+            credential: CredentialKind::Operator,
         };
         (0u32..).zip(&self.devices).map(spec).collect()
     }

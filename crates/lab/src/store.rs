@@ -202,6 +202,7 @@ fn new_device(row: &DeviceRow) -> NewDevice<'_> {
         form: &row.form,
         tag_len: row.tag_len,
         fleet: &row.fleet,
+        credential: row.credential.name(),
         wrapped_key: &row.wrapped_key,
         created_ms: row.created_ms,
     }

@@ -16,7 +16,7 @@ use ambit_protocol::area::Plmn;
 use ambit_protocol::schedule::{self, cut};
 use ambit_protocol::wire::{AuthenticationRequest, MessageType, ReportId, peek};
 use ambit_protocol::{Cause, DeviceForm, DeviceType, Exchange, Item, KAiotf, RootKey, Snid, aka};
-use ambit_provisioning::DeviceSpec;
+use ambit_provisioning::{CredentialKind, DeviceSpec};
 use ambit_ran::air::{Channel, Verdict};
 use ambit_ran::fleet::DeviceIndex;
 use ambit_ran::frame::{Direction, FrameKind};
@@ -219,16 +219,36 @@ fn t23_policy_at_provisioning() {
     let store = || SqliteStore::in_memory().unwrap();
     let mut adm = open(public(), store());
     let refused = rule(adm.import(&[operator(1, DeviceForm::Beacon)], START_MS));
-    assert!(refused.starts_with("key: a public network takes UICC credentials only"));
+    assert!(refused.starts_with("credential: a public network takes UICC credentials only"));
     let refused = rule(adm.import(&[type1(2)], START_MS));
     assert!(refused.starts_with("device_type: type 1 belongs to isolated private networks"));
     let blind = adm.import_subscribers(&[subscriber(3, DeviceForm::Blind, 0)], START_MS);
     let refused = rule(blind.map(|()| Vec::new()));
     assert!(refused.starts_with("form: a public network does not take the blind form"));
+    let on_card = |n, form| DeviceSpec {
+        credential: CredentialKind::UiccAiot,
+        ..operator(n, form)
+    };
+    let refused = rule(adm.import(&[on_card(5, DeviceForm::Blind)], START_MS));
+    assert!(refused.starts_with("form: a public network does not take the blind form"));
+    let on_type1 = DeviceSpec {
+        credential: CredentialKind::UiccAiot,
+        ..type1(5)
+    };
+    let refused = rule(adm.import(&[on_type1], START_MS));
+    assert!(refused.starts_with("device_type: type 1 belongs to isolated private networks"));
+    let no_subscriber = DeviceSpec {
+        credential: CredentialKind::Uicc,
+        ..device_spec(5, DeviceForm::Beacon)
+    };
+    let refused = rule(adm.import(&[no_subscriber], START_MS));
+    assert!(refused.starts_with("credential: must be operator or uicc-aiot"));
     let dt = adm.import_subscribers(&[subscriber(3, DeviceForm::Dt, 0)], START_MS);
     assert!(rule(dt.map(|()| Vec::new())).starts_with("form: a device with UICC credentials"));
     assert_eq!(adm.device_count(), 0);
     adm.import_subscribers(&[subscriber(4, DeviceForm::Beacon, 0)], START_MS)
+        .unwrap();
+    adm.import(&[on_card(6, DeviceForm::Counter)], START_MS)
         .unwrap();
 
     // The override is explicit, and said at the start.

@@ -1,8 +1,10 @@
-//! The device CSV: `device_id,device_type,suite,form,key,tag_len,fleet`.
+//! The device CSV: `device_id,device_type,suite,form,key,tag_len,fleet,credential`.
 //!
 //! One line a device, a header line first, columns in any order. `device_id` and `device_type` must be there; an empty or
-//! absent `suite` is 1, `form` is `beacon` (`dt` for type 1), `tag_len` 8, `fleet` `default`. An empty `key` asks the reader
-//! of the file to generate one.
+//! absent `suite` is 1, `form` is `beacon` (`dt` for type 1), `tag_len` 8, `fleet` `default`, `credential` `operator`. An empty
+//! `key` asks the reader of the file to generate one.
+
+mod credential;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,8 +14,10 @@ use ambit_protocol::{DeviceForm, DeviceType, RootKey, Suite, TagLen};
 use csv::{ReaderBuilder, StringRecord, Trim};
 use zeroize::Zeroizing;
 
+pub use credential::CredentialKind;
+
 /// The columns, in the order in which they are written.
-pub const COLUMNS: [&str; 7] = [
+pub const COLUMNS: [&str; 8] = [
     "device_id",
     "device_type",
     "suite",
@@ -21,6 +25,7 @@ pub const COLUMNS: [&str; 7] = [
     "key",
     "tag_len",
     "fleet",
+    "credential",
 ];
 
 /// The longest permanent device ID, in octets (section 3).
@@ -51,6 +56,8 @@ pub struct DeviceSpec {
     pub tag_len: TagLen,
     /// Fleet name.
     pub fleet: String,
+    /// Where K is. With [`CredentialKind::Uicc`] there is none yet, and `key` is `None`.
+    pub credential: CredentialKind,
 }
 
 /// One error in the file.
@@ -156,6 +163,7 @@ pub fn write_csv<'a>(
                 key.as_deref().unwrap_or_default(),
                 &device.tag_len.octets().to_string(),
                 &device.fleet,
+                device.credential.name(),
             ])
             .map_err(io_error)?;
     }
@@ -247,7 +255,7 @@ impl Columns {
         record: &StringRecord,
         line: u64,
     ) -> Result<DeviceSpec, (&'static str, String)> {
-        let [id, kind, suite, form, key, tag_len, fleet] = self
+        let [id, kind, suite, form, key, tag_len, fleet, credential] = self
             .0
             .map(|place| place.and_then(|p| record.get(p)).unwrap_or_default());
         let device_id = parse_device_id(id).map_err(|rule| ("device_id", rule))?;
@@ -294,7 +302,21 @@ impl Columns {
             key: parse_key(key).map_err(|rule| ("key", rule))?,
             tag_len,
             fleet: fleet.to_owned(),
+            credential: parse_credential(credential).map_err(|rule| ("credential", rule))?,
         })
+    }
+}
+
+/// Subscribers bring more than this file has columns for.
+fn parse_credential(text: &str) -> Result<CredentialKind, String> {
+    match text {
+        "" => Ok(CredentialKind::Operator),
+        text => match text.parse()? {
+            CredentialKind::Uicc => Err(
+                "must be operator or uicc-aiot; uicc stands for a subscriber, which has a SUPI and card secrets".into(),
+            ),
+            kind => Ok(kind),
+        },
     }
 }
 
@@ -345,8 +367,8 @@ fn csv_error(error: &csv::Error, line: u64) -> LineError {
 mod tests {
     use super::*;
 
-    const HEADER: &str = "device_id,device_type,suite,form,key,tag_len,fleet\n";
-    const GOOD: &str = "0102,2b,1,beacon,00112233445566778899aabbccddeeff,8,cold-chain";
+    const HEADER: &str = "device_id,device_type,suite,form,key,tag_len,fleet,credential\n";
+    const GOOD: &str = "0102,2b,1,beacon,00112233445566778899aabbccddeeff,8,cold-chain,uicc-aiot";
 
     fn read(lines: &str) -> Result<Vec<DeviceSpec>, Vec<String>> {
         read_csv(format!("{HEADER}{lines}").as_bytes())
@@ -356,11 +378,13 @@ mod tests {
     #[test]
     fn a_good_line_and_its_defaults() {
         let devices = read(&format!(
-            "{GOOD}\nurn:epc:id:sgtin:0614141.112345.400,2a,,,,,\nshelf 7,1,3,,,16,\n"
+            "{GOOD}\nurn:epc:id:sgtin:0614141.112345.400,2a,,,,,,\nshelf 7,1,3,,,16,,operator\n"
         ))
         .unwrap();
         assert_eq!(devices[0].device_id, [1, 2]);
         assert_eq!(devices[0].fleet, "cold-chain");
+        assert_eq!(devices[0].credential, CredentialKind::UiccAiot);
+        assert_eq!(devices[1].credential, CredentialKind::Operator);
         assert_eq!(devices[1].form, DeviceForm::Beacon);
         assert!(devices[1].key.is_none());
         assert_eq!(devices[2].form, DeviceForm::Dt);
@@ -425,6 +449,16 @@ mod tests {
                 fleet.as_str(),
                 "line 2, column fleet: must have at most 64 octets and no control characters",
             ),
+            (
+                7,
+                "card",
+                "line 2, column credential: must be operator or uicc-aiot",
+            ),
+            (
+                7,
+                "uicc",
+                "line 2, column credential: must be operator or uicc-aiot; uicc stands for a subscriber, which has a SUPI and card secrets",
+            ),
         ] {
             let mut fields: Vec<&str> = GOOD.split(',').collect();
             fields[field] = value;
@@ -449,13 +483,13 @@ mod tests {
         );
         assert_eq!(
             read("01,2a\n").unwrap_err(),
-            ["line 2: 2 fields, the header has 7"]
+            ["line 2: 2 fields, the header has 8"]
         );
         assert_eq!(
             read(&format!("{GOOD}\n{GOOD}\n")).unwrap_err(),
             ["line 3, column device_id: stands on line 2 already"]
         );
-        let many = "x,9,,,,,\n".repeat(50);
+        let many = "x,9,,,,,,\n".repeat(50);
         assert_eq!(read(&many).unwrap_err().len(), ERRORS_MAX);
         assert_eq!(
             read_csv(&b"device_id,device_type\n\xff\xfe,2a\n"[..])

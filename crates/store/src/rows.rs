@@ -79,6 +79,8 @@ pub struct NewDevice<'a> {
     pub tag_len: u8,
     /// Name of its fleet.
     pub fleet: &'a str,
+    /// Where K is: `operator` or `uicc-aiot`; `uicc` for a subscriber, and only then.
+    pub credential: &'a str,
     /// K, wrapped.
     pub wrapped_key: &'a [u8],
     /// When it was provisioned.
@@ -94,6 +96,7 @@ impl fmt::Debug for NewDevice<'_> {
             .field("form", &self.form)
             .field("tag_len", &self.tag_len)
             .field("fleet", &self.fleet)
+            .field("credential", &self.credential)
             .field("wrapped_key", &Wrapped(self.wrapped_key))
             .field("created_ms", &self.created_ms)
             .finish()

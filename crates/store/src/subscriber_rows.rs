@@ -103,4 +103,17 @@ pub enum CredentialRow {
         /// Until when the agreed K_AIOT is good; `None` before the first registration.
         key_until_ms: Option<i64>,
     },
+    /// In the AIoT application of a UICC.
+    UiccAiot,
+}
+
+impl CredentialRow {
+    /// `operator`, `uicc` or `uicc-aiot`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Uicc { .. } => "uicc",
+            Self::UiccAiot => "uicc-aiot",
+        }
+    }
 }

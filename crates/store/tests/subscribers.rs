@@ -17,6 +17,7 @@ fn device(device_id: &[u8]) -> NewDevice<'_> {
         form: "beacon",
         tag_len: 8,
         fleet: "default",
+        credential: "uicc",
         wrapped_key: &[],
         created_ms: 1,
     }
@@ -162,7 +163,11 @@ fn a_registration_is_record_and_key_or_neither() {
     assert_eq!(store.record_count().unwrap(), 1);
 
     // No subscriber: the record goes as well.
-    store.devices_insert(&[device(b"b")]).unwrap();
+    let plain = NewDevice {
+        credential: "operator",
+        ..device(b"b")
+    };
+    store.devices_insert(&[plain]).unwrap();
     let stranger = NewRecord {
         device: 2,
         ..record(&[3; 8])
@@ -210,4 +215,64 @@ fn a_store_of_version_1_is_migrated() {
         .unwrap();
     drop(store);
     assert!(SqliteStore::open_read_only(&path).is_ok());
+}
+
+/// A file of schema version 2: who had a subscriber's row has `uicc` credentials.
+#[test]
+fn a_store_of_version_2_is_migrated() {
+    let path = common::directory("version_2").join(FILE_NAME);
+    let old = rusqlite::Connection::open(&path).unwrap();
+    for schema in [
+        include_str!("../src/sqlite/schema_1.sql"),
+        include_str!("../src/sqlite/schema_2.sql"),
+    ] {
+        old.execute_batch(schema).unwrap();
+    }
+    old.execute_batch(
+        "PRAGMA application_id = 0x416d6253; PRAGMA user_version = 2; PRAGMA journal_mode = WAL;
+         INSERT INTO device (device_id, device_type, suite, form, tag_len, fleet, wrapped_key, created_ms)
+         VALUES (x'0a', '2b', 1, 'beacon', 8, 'default', x'ffee', 5), (x'0b', '2b', 1, 'beacon', 8, 'default', x'', 5);
+         INSERT INTO subscriber (device, supi, algorithm, secret_wrapped, key_until_ms)
+         VALUES (2, 'imsi-1', 'milenage', x'00', 9)",
+    )
+    .unwrap();
+    drop(old);
+    let mut store = SqliteStore::open(&path).unwrap();
+    let row = store.device(&[0x0A]).unwrap().unwrap();
+    assert_eq!(row.credential, CredentialRow::Operator);
+    let row = store.device(&[0x0B]).unwrap().unwrap();
+    let agreed = CredentialRow::Uicc {
+        key_until_ms: Some(9),
+    };
+    assert_eq!(row.credential, agreed);
+}
+
+/// Whoever is `uicc` has a subscriber's row, and the other way round.
+#[test]
+fn the_credential_fits_the_way_a_device_comes_in() {
+    let mut store = with(0);
+    let on_card = NewDevice {
+        credential: "uicc-aiot",
+        ..device(b"b")
+    };
+    store.devices_insert(&[on_card]).unwrap();
+    let row = store.device(b"b").unwrap().unwrap();
+    assert_eq!(row.credential, CredentialRow::UiccAiot);
+    for credential in ["uicc", "card", ""] {
+        let bad = NewDevice {
+            credential,
+            ..device(b"c")
+        };
+        let refused = store.devices_insert(&[bad]).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "item 0 of the batch has an invalid credential"
+        );
+    }
+    let bad = NewDevice {
+        credential: "operator",
+        ..device(b"c")
+    };
+    let refused = store.subscribers_insert(&[bad], &[account("imsi-9", 0)]);
+    assert!(refused.is_err());
 }

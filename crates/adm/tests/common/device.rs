@@ -6,7 +6,7 @@ use ambit_protocol::{
     AreaId, Cause, DeviceForm, DeviceType, Exchange, Form, Item, KAiotf, RandN, RootKey, Suite,
     TagLen,
 };
-use ambit_provisioning::DeviceSpec;
+use ambit_provisioning::{CredentialKind, DeviceSpec};
 
 pub struct Device {
     pub id: Vec<u8>,
@@ -72,6 +72,7 @@ impl Device {
             key: Some(RootKey::new(self.key)),
             tag_len: self.len,
             fleet: self.fleet.clone(),
+            credential: CredentialKind::Operator,
             line: 0,
         }
     }

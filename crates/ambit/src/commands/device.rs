@@ -7,7 +7,9 @@ use std::io::{Read, stdin};
 use std::path::{Path, PathBuf};
 
 use ambit_protocol::{DeviceForm, DeviceType, RootKey, Suite, TagLen};
-use ambit_provisioning::{DeviceSpec, parse_device_id, parse_key, read_csv, write_csv};
+use ambit_provisioning::{
+    CredentialKind, DeviceSpec, parse_device_id, parse_key, read_csv, write_csv,
+};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::{Value, json};
@@ -36,9 +38,10 @@ pub(crate) enum Device {
 
 /// Import devices from a CSV file, all or none.
 ///
-/// Columns: device_id,device_type,suite,form,key,tag_len,fleet (a header line first). device_id is hexadecimal,
+/// Columns: device_id,device_type,suite,form,key,tag_len,fleet,credential (a header line first). device_id is hexadecimal,
 /// urn:epc:id:... or text; device_type 1, 2a, 2b or 2c; suite 1, 2 or 3; form beacon, concealed, counter, blind or dt; key
-/// 32 hexadecimal digits; tag_len 4, 8 or 16. An empty suite is 1, form beacon (dt for type 1), tag_len 8, fleet default.
+/// 32 hexadecimal digits; tag_len 4, 8 or 16; credential operator (K in the device) or uicc-aiot (K in the AIoT application
+/// of its card). An empty suite is 1, form beacon (dt for type 1), tag_len 8, fleet default, credential operator.
 /// An empty key is generated and written to --keys-out, and nowhere else.
 #[derive(Args)]
 pub(crate) struct Import {
@@ -74,6 +77,9 @@ pub(crate) struct Add {
     /// Fleet.
     #[arg(long, default_value = "default")]
     fleet: String,
+    /// Where the key is: operator (in the device) or uicc-aiot (in the AIoT application of its card).
+    #[arg(long, default_value = "operator", value_parser = credential)]
+    credential: CredentialKind,
     /// File with the key, 32 hexadecimal digits; - is standard input. Without it a key is generated.
     #[arg(long, value_name = "FILE", conflicts_with = "keys_out")]
     key_file: Option<PathBuf>,
@@ -149,6 +155,7 @@ const COLUMNS: &[(&str, usize)] = &[
     ("form", 9),
     ("tag_len", 7),
     ("fleet", 16),
+    ("credential", 10),
     ("key_version", 11),
     ("disabled", 8),
     ("created", 24),
@@ -211,6 +218,7 @@ impl Add {
             tag_len: TagLen::from_octets(self.tag_len.into())
                 .ok_or_else(|| bad("tag_len", &"must be 4, 8 or 16"))?,
             fleet: self.fleet,
+            credential: self.credential,
         };
         let imported = import(&self.place, vec![device], self.keys_out.as_deref())?;
         report(self.json, &imported)
@@ -368,9 +376,18 @@ fn spec_of(row: &Value, key: Option<&str>) -> Result<DeviceSpec, Failure> {
             key: parse_key(key.unwrap_or_default()).ok()?,
             tag_len: TagLen::from_octets(usize::try_from(number("tag_len")).ok()?)?,
             fleet: text("fleet").to_owned(),
+            credential: text("credential").parse().ok()?,
         })
     };
     spec().ok_or_else(|| Failure::resource("device_unknown_value", format!("not a device: {row}")))
+}
+
+/// A subscriber needs more than these arguments.
+fn credential(text: &str) -> Result<CredentialKind, &'static str> {
+    match text.parse()? {
+        CredentialKind::Uicc => Err("must be operator or uicc-aiot"),
+        kind => Ok(kind),
+    }
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

@@ -14,7 +14,7 @@ use ambit_lab::stage::Stage;
 use ambit_protocol::area::Plmn;
 use ambit_protocol::wire::{MessageType, peek};
 use ambit_protocol::{Cause, DeviceForm, DeviceType, RootKey, Snid, Suite, TagLen};
-use ambit_provisioning::DeviceSpec;
+use ambit_provisioning::{CredentialKind, DeviceSpec};
 use ambit_ran::air::{AirConfig, Channel, Verdict};
 use ambit_ran::fleet::{self, DeviceIndex, Fleet, FleetConfig, numbered_payload};
 use ambit_ran::frame::{AirFrame, Direction, FrameKind, SiteReader};
@@ -69,12 +69,16 @@ pub fn device_spec(n: u32, form: DeviceForm) -> DeviceSpec {
         key: None,
         tag_len: TagLen::T8,
         fleet: "default".into(),
+        credential: CredentialKind::Operator,
     }
 }
 
 pub fn subscriber(n: u32, form: DeviceForm, sqn: u64) -> SubscriberSpec {
     SubscriberSpec {
-        device: device_spec(n, form),
+        device: DeviceSpec {
+            credential: CredentialKind::Uicc,
+            ..device_spec(n, form)
+        },
         supi: format!("imsi-00101{n:010}"),
         secrets: secrets(n),
         sqn,

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, Row, Transaction};
 use std::ops::ControlFlow;
 
 /// Checks what the schema leaves open, before anything is written.
-pub(super) fn check(devices: &[NewDevice<'_>]) -> Result<(), StoreError> {
+pub(super) fn check(devices: &[NewDevice<'_>], credentials: &[&str]) -> Result<(), StoreError> {
     for (index, d) in devices.iter().enumerate() {
         let field = if !matches!(d.device_id.len(), 1..=128) {
             "device_id"
@@ -17,6 +17,8 @@ pub(super) fn check(devices: &[NewDevice<'_>]) -> Result<(), StoreError> {
             "form"
         } else if !matches!(d.tag_len, 4 | 8 | 16) {
             "tag_len"
+        } else if !credentials.contains(&d.credential) {
+            "credential"
         } else {
             continue;
         };
@@ -30,8 +32,8 @@ pub(super) fn insert(
     devices: &[NewDevice<'_>],
 ) -> Result<Vec<i64>, StoreError> {
     let mut statement = t.prepare_cached(
-        "INSERT INTO device (device_id, device_type, suite, form, tag_len, fleet, wrapped_key, created_ms) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (device_id) DO NOTHING",
+        "INSERT INTO device (device_id, device_type, suite, form, tag_len, fleet, wrapped_key, created_ms, credential) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (device_id) DO NOTHING",
     )?;
     let mut ids = Vec::with_capacity(devices.len());
     for (index, d) in devices.iter().enumerate() {
@@ -44,6 +46,7 @@ pub(super) fn insert(
             d.fleet,
             d.wrapped_key,
             d.created_ms,
+            d.credential,
         ))?;
         if new == 0 {
             return Err(StoreError::DeviceExists {
@@ -60,7 +63,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT d.id, d.device_id, d.device_type, d.suite, d.form, d.tag_len, d.fleet, d.wrapped_key, d.key_version, ",
-            "d.disabled, c.last, d.created_ms, s.device, s.key_until_ms FROM device d ",
+            "d.disabled, c.last, d.created_ms, d.credential, s.key_until_ms FROM device d ",
             "LEFT JOIN counter c ON c.device = d.id LEFT JOIN subscriber s ON s.device = d.id ",
             $rest
         )
@@ -132,11 +135,12 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<DeviceRow> {
         disabled: row.get(9)?,
         counter_last: row.get(10)?,
         created_ms: row.get(11)?,
-        credential: match row.get::<_, Option<i64>>(12)? {
-            None => CredentialRow::Operator,
-            Some(_) => CredentialRow::Uicc {
+        credential: match row.get_ref(12)?.as_str()? {
+            "uicc" => CredentialRow::Uicc {
                 key_until_ms: row.get(13)?,
             },
+            "uicc-aiot" => CredentialRow::UiccAiot,
+            _ => CredentialRow::Operator,
         },
     })
 }

@@ -141,7 +141,7 @@ impl Store for SqliteStore {
     }
 
     fn devices_insert(&mut self, devices: &[NewDevice<'_>]) -> Result<Vec<i64>, StoreError> {
-        devices::check(devices)?;
+        devices::check(devices, &["operator", "uicc-aiot"])?;
         self.write(|t| devices::insert(t, devices))
     }
 
@@ -173,7 +173,7 @@ impl Store for SqliteStore {
         devices: &[NewDevice<'_>],
         subscribers: &[NewSubscriber<'_>],
     ) -> Result<Vec<i64>, StoreError> {
-        devices::check(devices)?;
+        devices::check(devices, &["uicc"])?;
         subscribers::check(subscribers)?;
         if devices.len() != subscribers.len() {
             return Err(StoreError::Invalid {

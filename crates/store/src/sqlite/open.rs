@@ -10,7 +10,11 @@ use std::time::{Duration, Instant};
 const APPLICATION_ID: u32 = 0x416d_6253;
 
 /// Each entry leads from the schema version that is its index to the next. Entries are never changed once released.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+];
 
 /// How long a writer waits for another process.
 const BUSY_WAIT: Duration = Duration::from_secs(5);

@@ -30,6 +30,7 @@ pub fn new_device(device_id: &[u8]) -> NewDevice<'_> {
         form: "beacon",
         tag_len: 8,
         fleet: "pallets",
+        credential: "operator",
         wrapped_key: b"0123456789abcdef01234567",
         created_ms: 1_700_000_000_000,
     }
