@@ -2,11 +2,18 @@
 //!
 //! In one process the calls are plain calls on the ADM; between processes the same trait goes over the SBI.
 
+mod nadm;
+
+pub use nadm::{
+    AUTH_DATA_MAX, Answer, AuthData, AuthDataSet, AuthenticationRequest, AuthenticationResponse,
+    DeviceProfile, Nadm, NadmError, Population, RAND_D_MAX, RandD, Res, SessionKey,
+};
+
 use ambit_protocol::wire::{AUTHENTICATION_REQUEST_OCTETS, MessageType, peek};
 use ambit_protocol::{AreaId, Form, KAiotf, RandN, WireError};
 
-/// An ADM as an AIOTF sees it.
-pub trait AdmClient {
+/// An ADM as an AIOTF sees it: what Release 19 has ([`Nadm`]), and what devices that speak first need beyond it.
+pub trait AdmClient: Nadm {
     /// The RAND_n to broadcast now, and the one before it while it is still accepted.
     ///
     /// # Errors

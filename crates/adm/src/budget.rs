@@ -48,6 +48,12 @@ impl SearchBudget {
             false
         }
     }
+
+    /// About how long it takes one reader's share to come to so many evaluations.
+    pub(crate) fn refill_ms(&self, cost: usize) -> u32 {
+        let ms = cost as f64 * 1000.0 / self.reader_rate.max(1.0);
+        ms.clamp(10.0, 60_000.0) as u32
+    }
 }
 
 struct Bucket {

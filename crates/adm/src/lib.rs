@@ -11,6 +11,7 @@ mod beacons;
 mod budget;
 mod events;
 mod identity;
+mod inventory;
 mod kek;
 pub mod policy;
 mod provision;
@@ -33,7 +34,7 @@ use budget::SearchBudget;
 use events::{EventLog, Subject};
 use policy::Deployment;
 use registration::Challenges;
-use registry::Registry;
+use registry::{Index, Registry};
 use tables::{BeaconTable, CounterIndex};
 
 pub use kek::{Kek, KekError};
@@ -169,6 +170,8 @@ pub struct Adm {
     home_network: HomeNetwork,
     events: EventLog,
     tally: Tally,
+    /// Through which AIOTF a device was last reached.
+    last_aiotfs: HashMap<Index, [u8; 16]>,
     /// Why the last batch could not be recorded.
     store_fault: Option<String>,
 }
@@ -215,6 +218,7 @@ impl Adm {
             beacons,
             tables: Vec::new(),
             tally: Tally::default(),
+            last_aiotfs: HashMap::new(),
             store_fault: None,
         })
     }

@@ -172,16 +172,7 @@ impl Adm {
         disabled: bool,
         now_ms: i64,
     ) -> Result<(), ProvisionError> {
-        let row = self.device_row(device_id)?;
-        let is_change = row.disabled != disabled;
-        if is_change {
-            self.store.device_set_disabled(row.id, disabled)?;
-        }
-        // Also when the store says so already: another process may have written it.
-        if let Some(device) = self.registry.by_row(row.id) {
-            device.disabled = disabled;
-        }
-        if !is_change {
+        if !self.switch_off(device_id, disabled)? {
             return Ok(());
         }
         let kind = if disabled {
@@ -191,6 +182,24 @@ impl Adm {
         };
         self.say_of_device(kind, device_id, now_ms);
         Ok(())
+    }
+
+    /// Disables or enables a device, durably and then in memory; whether that changed anything.
+    pub(crate) fn switch_off(
+        &mut self,
+        device_id: &[u8],
+        disabled: bool,
+    ) -> Result<bool, ProvisionError> {
+        let row = self.device_row(device_id)?;
+        let is_change = row.disabled != disabled;
+        if is_change {
+            self.store.device_set_disabled(row.id, disabled)?;
+        }
+        // Also when the store says so already: another process may have written it.
+        if let Some(device) = self.registry.by_row(row.id) {
+            device.disabled = disabled;
+        }
+        Ok(is_change)
     }
 
     /// Gives a device a new generated key, which takes effect at once; the old one is gone.
@@ -269,7 +278,7 @@ impl Adm {
         self.kek.wrap(&purpose, key.expose(), &mut self.entropy)
     }
 
-    fn say_of_device(&mut self, kind: &'static str, device_id: &[u8], now_ms: i64) {
+    pub(crate) fn say_of_device(&mut self, kind: &'static str, device_id: &[u8], now_ms: i64) {
         let subject = Subject {
             device_id: Some(device_id.into()),
             ..Subject::default()

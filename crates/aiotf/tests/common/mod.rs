@@ -8,7 +8,7 @@ use ambit_adm_api::*;
 use ambit_aiotf::{Aiotf, AiotfConfig, ConnectionId, Output};
 use ambit_ngap::{DeviceReport, FromGnb, GnbId, InventoryRequest, ReaderReport, ToGnb};
 use ambit_protocol::area::Plmn;
-use ambit_protocol::{AreaId, RandN, Snid};
+use ambit_protocol::{AreaId, KAiotf, RandN, RootKey, Snid, Suite, TagLen, schedule};
 
 pub const AIOTF_ID: [u8; 16] = [0xa1; 16];
 pub const EPOCH_MS: i64 = 600_000;
@@ -58,6 +58,14 @@ pub struct Script {
     pub ticks: u32,
     /// The batches that were taken to it.
     pub batches: Vec<Vec<Heard>>,
+    /// Devices that answer pages: permanent ID and K.
+    pub devices: Vec<(Vec<u8>, [u8; 16])>,
+    /// RAND_ns given out.
+    pub rands: u8,
+    /// Searches fail for want of budget.
+    pub is_busy: bool,
+    /// Devices that acknowledged PERMANENT DISABLE.
+    pub disabled: Vec<Vec<u8>>,
     /// Runs at the start of every batch.
     pub on_batch: Option<Box<dyn FnMut() + Send>>,
 }
@@ -79,6 +87,10 @@ impl ScriptedAdm {
             beacons_asked: 0,
             ticks: 0,
             batches: Vec::new(),
+            devices: Vec::new(),
+            rands: 0,
+            is_busy: false,
+            disabled: Vec::new(),
             on_batch: None,
         })))
     }
@@ -172,6 +184,100 @@ impl AdmClient for ScriptedAdm {
 
     fn tick(&mut self, _: i64) {
         self.script(|script| script.ticks += 1);
+    }
+}
+
+/// Devices of the script, all of suite 1 and tags of 8 octets.
+impl Nadm for ScriptedAdm {
+    fn get_rand(&mut self, _: i64) -> Result<RandN, NadmError> {
+        Ok(self.script(|script| {
+            script.rands += 1;
+            RandN::from_octets([script.rands; 16])
+        }))
+    }
+
+    fn get_authentication(
+        &mut self,
+        _: i64,
+        request: &AuthenticationRequest<'_>,
+    ) -> Result<AuthenticationResponse, NadmError> {
+        if self.script(|script| script.is_busy) {
+            let retry_after_ms = 500;
+            return Err(NadmError::Busy { retry_after_ms });
+        }
+        let devices = self.script(|script| script.devices.clone());
+        let is_asked = |id: &[u8]| match request.population {
+            Population::Device(asked) => asked == id,
+            Population::Filter(filter) => id.starts_with(filter),
+            Population::All => true,
+        };
+        let mut sets = Vec::new();
+        for (at, answer) in request.answers.iter().enumerate() {
+            let input = schedule::dt_res(&request.rand_n, &answer.rand_d);
+            let auth_data: Vec<AuthData> = devices
+                .iter()
+                .filter(|(id, _)| is_asked(id))
+                .map(|(id, key)| AuthData {
+                    xres: schedule::cut(&RootKey::new(*key).evaluate(Suite::AesCmac, &input)),
+                    device_id: id.clone().into(),
+                })
+                .filter(|data| answer.res.is_none_or(|res| res == data.xres))
+                .collect();
+            if !auth_data.is_empty() {
+                let rand_d = answer.rand_d;
+                sets.push(AuthDataSet {
+                    at,
+                    rand_d,
+                    auth_data,
+                });
+            }
+        }
+        let taken = request.answers.len();
+        Ok(AuthenticationResponse { taken, sets })
+    }
+
+    fn get_session_key(
+        &mut self,
+        _: i64,
+        device_id: &[u8],
+        rand_n: &RandN,
+        rand_d: &RandD,
+    ) -> Result<SessionKey, NadmError> {
+        let key = self.key(device_id)?;
+        let input = schedule::dt_k_aiotf(rand_n, rand_d);
+        Ok(SessionKey {
+            k_aiotf: KAiotf::new(key.evaluate(Suite::AesCmac, &input)),
+            suite: Suite::AesCmac,
+            tag_len: TagLen::T8,
+        })
+    }
+
+    fn get_tid(&mut self, _: i64, device_id: &[u8], rand_n: &RandN) -> Result<[u8; 16], NadmError> {
+        let key = self.key(device_id)?;
+        Ok(key.evaluate(Suite::AesCmac, &schedule::dt_paging_t_id(rand_n)))
+    }
+
+    fn device_profile(&mut self, _: &[u8]) -> Result<DeviceProfile, NadmError> {
+        Err(NadmError::UnknownDevice)
+    }
+
+    fn note_aiotf(&mut self, _: &[u8], _: [u8; 16]) -> Result<(), NadmError> {
+        Ok(())
+    }
+
+    fn note_disabled(&mut self, _: i64, device_id: &[u8]) -> Result<(), NadmError> {
+        self.script(|script| script.disabled.push(device_id.to_vec()));
+        Ok(())
+    }
+}
+
+impl ScriptedAdm {
+    fn key(&self, device_id: &[u8]) -> Result<RootKey, NadmError> {
+        self.script(|script| {
+            let found = script.devices.iter().find(|(id, _)| id == device_id);
+            found.map(|(_, key)| RootKey::new(*key))
+        })
+        .ok_or(NadmError::UnknownDevice)
     }
 }
 
