@@ -27,4 +27,11 @@ fi
 if pkg-config --exists libpcsclite 2>/dev/null; then
     cargo test --release -p ambit-uicc --features pcsc --test pcscd
 fi
+
+# The models' test runs Verifpal where it is: a tool of its own, built once into target/tools.
+export PATH="$PWD/target/tools/bin:$PATH"
+if ! command -v verifpal >/dev/null; then
+    cargo install --quiet --ignore-rust-version --root target/tools verifpal@1.6.7 >&2 ||
+        echo "tests/all.sh: verifpal could not be installed: the symbolic models are not run" >&2
+fi
 cargo test --release --workspace "$@"

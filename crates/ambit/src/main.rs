@@ -41,6 +41,8 @@ enum Command {
     #[command(subcommand)]
     Event(commands::event::Event),
     Vectors(commands::vectors::Vectors),
+    #[command(subcommand)]
+    Lab(commands::lab::Lab),
 }
 
 /// Where the core keeps its data. A core that runs on the directory is asked; otherwise the directory is opened.
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         Command::Record(command) => command.run(),
         Command::Event(command) => command.run(),
         Command::Vectors(command) => command.run(),
+        Command::Lab(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

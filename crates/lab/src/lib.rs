@@ -13,6 +13,7 @@
 //! | [`intruder`] | a fake device and a fake network |
 //! | [`judge`] | what devices saw accepted against what the core has on record |
 //! | [`measurements`] | temperatures to report |
+//! | [`models`] | symbolic models and state machines, with their broken twins |
 //! | [`demo`] | the scene of `ambit demo` |
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,7 @@ pub mod demo;
 pub mod intruder;
 pub mod judge;
 pub mod measurements;
+pub mod models;
 pub mod scenario;
 pub mod stage;
 pub mod store;
