@@ -93,6 +93,13 @@ impl BeaconSource {
         })
     }
 
+    /// RAND_n of an epoch that is over: `None` while reports under it may still be accepted, `Some(None)` when it belongs to
+    /// an earlier chain.
+    pub(crate) fn past(&self, epoch: u32) -> Option<Option<RandN>> {
+        let is_over = u64::from(epoch) + 1 < u64::from(self.row.epoch_issued);
+        is_over.then(|| self.chain.rand_n(epoch))
+    }
+
     fn of(config: &AdmConfig, row: ChainRow, kek: &Kek) -> Result<Self, OpenError> {
         let purpose = Purpose::ChainSeed {
             snid: &row.snid,

@@ -229,6 +229,8 @@ pub(crate) enum Purpose<'a> {
     HomeNetworkKeys { snid: &'a [u8; 9] },
     /// Seed of a beacon chain.
     ChainSeed { snid: &'a [u8; 9], last_epoch: u32 },
+    /// The key that signs checkpoints of the evidence.
+    EvidenceKey,
     /// Nothing: an empty secret that only the right KEK opens.
     Check,
 }
@@ -242,6 +244,7 @@ impl Purpose<'_> {
             Self::ChainSeed { snid, last_epoch } => {
                 [&b"ambit chain\0"[..], &snid[..], &last_epoch.to_be_bytes()].concat()
             }
+            Self::EvidenceKey => b"ambit evidence\0".to_vec(),
             Self::Check => b"ambit check\0".to_vec(),
         }
     }
@@ -266,6 +269,7 @@ impl std::fmt::Display for Purpose<'_> {
                 write!(f, "home network keys of {}", hex::encode(snid))
             }
             Self::ChainSeed { snid, .. } => write!(f, "chain seed of {}", hex::encode(snid)),
+            Self::EvidenceKey => f.write_str("evidence key"),
             Self::Check => f.write_str("check value"),
         }
     }

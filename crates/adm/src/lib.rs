@@ -10,6 +10,7 @@ pub mod authenticate;
 mod beacons;
 mod budget;
 mod events;
+mod evidence;
 mod identity;
 mod inventory;
 mod kek;
@@ -32,11 +33,13 @@ use ambit_uicc::suci::HomeNetwork;
 use beacons::BeaconSource;
 use budget::SearchBudget;
 use events::{EventLog, Subject};
+use evidence::Evidence;
 use policy::Deployment;
 use registration::Challenges;
 use registry::{Index, Registry};
 use tables::{BeaconTable, CounterIndex};
 
+pub use evidence::{NoTagProof, TagProof, is_signed, public_key};
 pub use kek::{Kek, KekError};
 pub use provision::{GeneratedKey, ProvisionError};
 pub use subscribers::SubscriberSpec;
@@ -76,6 +79,8 @@ pub struct AdmConfig {
     pub search_reader_share_percent: u8,
     /// An event of one kind and place is written at most once in so many seconds; the rest is counted into the next one.
     pub event_interval_s: u32,
+    /// How often the evidence is signed while records come, in seconds.
+    pub checkpoint_interval_s: u32,
 }
 
 impl AdmConfig {
@@ -97,6 +102,7 @@ impl AdmConfig {
             search_prf_per_s_max: 1_500_000,
             search_reader_share_percent: 50,
             event_interval_s: 60,
+            checkpoint_interval_s: 60,
         }
     }
 }
@@ -168,6 +174,7 @@ pub struct Adm {
     budget: SearchBudget,
     challenges: Challenges,
     home_network: HomeNetwork,
+    evidence: Evidence,
     events: EventLog,
     tally: Tally,
     /// Through which AIOTF a device was last reached.
@@ -194,6 +201,12 @@ impl Adm {
         let registry = Registry::load(store.as_mut(), &kek, &config, now_ms)?;
         let counters = CounterIndex::build(&registry, config.counter_window);
         let beacons = BeaconSource::open(&config, store.as_mut(), &kek, &mut entropy, now_ms)?;
+        let evidence = Evidence::open(
+            store.as_mut(),
+            &kek,
+            &mut entropy,
+            config.checkpoint_interval_s,
+        )?;
         let mut events = EventLog::new(config.event_interval_s);
         if config.deployment == Deployment::Public && config.allow_type1_in_public {
             events.say(
@@ -209,6 +222,7 @@ impl Adm {
             challenges: Challenges::default(),
             home_network: identity::load(&config, store.as_mut(), &kek)?,
             events,
+            evidence,
             config,
             store,
             kek,
@@ -314,6 +328,7 @@ impl AdmClient for Adm {
         self.challenges.expire(now_ms);
         self.events.release(now_ms);
         self.events.flush(self.store.as_mut(), now_ms);
+        self.checkpoint_if_due(now_ms);
     }
 }
 

@@ -238,10 +238,12 @@ impl Adm {
         row.ok_or_else(|| ProvisionError::UnknownDevice(format_device_id(device_id)))
     }
 
-    /// Writes out what rate limiting still holds back. For a clean end.
+    /// Writes out what rate limiting still holds back, and signs the evidence. For a clean end.
     pub fn close(&mut self, now_ms: i64) {
         self.events.release_all(now_ms);
         self.events.flush(self.store.as_mut(), now_ms);
+        // What cannot be signed now is signed at the next start.
+        let _ = self.checkpoint(now_ms);
     }
 
     /// Makes a stored device known in memory: registry, tables of the epochs in force, counter index.

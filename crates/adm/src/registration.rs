@@ -310,6 +310,7 @@ impl Adm {
         let lifetime_ms = i64::from(self.config.key_lifetime_s) * 1000;
         let record = NewRecord {
             device: row,
+            device_id: &device_id,
             epoch,
             tag1: exchange.tag1().as_slice(),
             form: Form::Aka.number(),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ambit_protocol::Snid;
 use ambit_store::{
-    ChainRow, Challenge, DeviceRow, EventFilter, EventRow, Insert, LastRecord, NewDevice, NewEvent,
+    ChainRow, Challenge, CheckpointRow, EvidenceFault, EvidenceHead, DeviceRow, EventFilter, EventRow, Insert, LastRecord, NewDevice, NewEvent,
     NewRecord, NewSubscriber, RecordFilter, RecordRow, Registered, SqliteStore, Store, StoreError,
     SubscriberRow,
 };
@@ -161,6 +161,30 @@ impl Store for SharedStore {
         self.lock().record_count()
     }
 
+    fn evidence_head(&mut self) -> Result<EvidenceHead, StoreError> {
+        self.lock().evidence_head()
+    }
+
+    fn checkpoint_insert(&mut self, checkpoint: &CheckpointRow) -> Result<(), StoreError> {
+        self.lock().checkpoint_insert(checkpoint)
+    }
+
+    fn checkpoints_for_each(
+        &mut self,
+        record: i64,
+        f: &mut dyn FnMut(CheckpointRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.lock().checkpoints_for_each(record, f)
+    }
+
+    fn evidence_verify(
+        &mut self,
+        is_signed: &mut dyn FnMut(&CheckpointRow) -> bool,
+        fault: &mut dyn FnMut(EvidenceFault),
+    ) -> Result<EvidenceHead, StoreError> {
+        self.lock().evidence_verify(is_signed, fault)
+    }
+
     fn events_insert(&mut self, events: &[NewEvent<'_>]) -> Result<(), StoreError> {
         self.lock().events_insert(events)
     }
@@ -211,6 +235,7 @@ fn new_device(row: &DeviceRow) -> NewDevice<'_> {
 fn new_record(row: &RecordRow) -> NewRecord<'_> {
     NewRecord {
         device: row.device,
+        device_id: &row.device_id,
         epoch: row.epoch,
         tag1: &row.tag1,
         form: row.form,

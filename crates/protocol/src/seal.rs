@@ -146,13 +146,34 @@ impl SealKeys {
     fn tag(&self, direction: Direction, aad: [&[u8]; 2], plain: &[u8], len: TagLen) -> Tag {
         let (label, _) = direction.label_and_dir();
         let [header, binding] = aad;
-        let full = self.ki.prf(label, &[header, binding, plain]);
-        let mut octets = [0; 16];
-        for (to, from) in octets.iter_mut().zip(full).take(len.octets()) {
-            *to = from;
-        }
-        Tag { octets, len }
+        cut_tag(self.ki.prf(label, &[header, binding, plain]), len)
     }
+}
+
+/// KI of an exchange: enough to compute its tags again, and no more. It tells nothing of K_AIOTF, KE or K.
+pub fn integrity_key(suite: Suite, k_aiotf: &KAiotf) -> Zeroizing<[u8; 16]> {
+    let prf = PrfKey::new(suite, k_aiotf.expose());
+    Zeroizing::new(prf.prf(Label::INTEGRITY_KEY, &[]))
+}
+
+/// TAG1 of a report under KI, for whoever checks a record later: `header` is the report's first octet, `plain` its P.
+pub fn report_tag(
+    suite: Suite,
+    integrity_key: &[u8; 16],
+    header: u8,
+    plain: &[u8],
+    len: TagLen,
+) -> Tag {
+    let ki = PrfKey::new(suite, integrity_key);
+    cut_tag(ki.prf(Label::REPORT, &[&[header], plain]), len)
+}
+
+fn cut_tag(full: [u8; 16], len: TagLen) -> Tag {
+    let mut octets = [0; 16];
+    for (to, from) in octets.iter_mut().zip(full).take(len.octets()) {
+        *to = from;
+    }
+    Tag { octets, len }
 }
 
 impl fmt::Debug for SealKeys {

@@ -1,5 +1,7 @@
 //! `SqliteStore::accept` beside bare durable appends of the same octets, in the same run.
 //!
+//! The same inserts without the evidence chain stand beside it: what links cost.
+//!
 //! Each group is one durable commit, or one write and one `fdatasync`. The ratio is what knowing duplicates, being
 //! queryable and being one readable file cost. `AMBIT_BENCH_DIR` names another disk, `AMBIT_BENCH_ROUNDS` more rounds.
 
@@ -24,27 +26,29 @@ fn main() -> Result<()> {
     let dir = base.join("bench-accept");
     println!("{DEVICES} devices, {rounds} rounds, median (spread), records/s");
     println!(
-        "{:>6}  {:>30}  {:>30}  {:>30}  {:>6}",
-        "group", "append", "accept", "accept, counter form", "ratio"
+        "{:>6}  {:>30}  {:>30}  {:>30}  {:>30}  {:>6}  {:>8}",
+        "group", "append", "without links", "accept", "accept, counter form", "ratio", "links"
     );
     for (group, count) in GROUPS {
         let rows = rows(count);
-        let mut rates = [const { Vec::new() }; 3];
+        let mut rates = [const { Vec::new() }; 4];
         for _ in 0..rounds {
             for (way, rates) in rates.iter_mut().enumerate() {
                 let _ = std::fs::remove_dir_all(&dir);
                 std::fs::create_dir_all(&dir)?;
                 let elapsed = match way {
                     0 => append(&dir, &rows, group)?,
-                    _ => accept(&dir, &rows, group, way == 2)?,
+                    1 => without_links(&dir, &rows, group)?,
+                    _ => accept(&dir, &rows, group, way == 3)?,
                 };
                 rates.push(count as f64 / elapsed.as_secs_f64());
             }
         }
-        let [append, accept, counted] = rates.map(Rates::new);
+        let [append, without, accept, counted] = rates.map(Rates::new);
         println!(
-            "{group:>6}  {append:>30}  {accept:>30}  {counted:>30}  {:>6.2}",
-            accept.median / append.median
+            "{group:>6}  {append:>30}  {without:>30}  {accept:>30}  {counted:>30}  {:>6.2}  {:>7.1}%",
+            accept.median / append.median,
+            (without.median / accept.median - 1.0) * 100.0
         );
     }
     std::fs::remove_dir_all(&dir)?;
@@ -82,6 +86,47 @@ fn accept(dir: &Path, rows: &[Row], group: usize, counted: bool) -> Result<Durat
     Ok(start.elapsed())
 }
 
+/// The inserts of `accept` by hand, into the same schema with empty links.
+fn without_links(dir: &Path, rows: &[Row], group: usize) -> Result<Duration> {
+    let path = dir.join(FILE_NAME);
+    drop(SqliteStore::open(&path)?);
+    let connection = rusqlite::Connection::open(&path)?;
+    connection.execute_batch(
+        "PRAGMA synchronous = FULL; PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4096",
+    )?;
+    let start = Instant::now();
+    for chunk in rows.chunks(group) {
+        let batch: Vec<NewRecord<'_>> = chunk.iter().map(|row| row.record(false)).collect();
+        let transaction = connection.unchecked_transaction()?;
+        let mut insert = transaction.prepare_cached(
+            "INSERT INTO record (device, epoch, tag1, form, area_id, nonce, cause, seq, data, accept, time_ms, repeat, \
+             gnb_id, reader_index, counter) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) \
+             ON CONFLICT DO NOTHING",
+        )?;
+        for r in &batch {
+            insert.raw_bind_parameter(1, r.device)?;
+            insert.raw_bind_parameter(2, r.epoch)?;
+            insert.raw_bind_parameter(3, r.tag1)?;
+            insert.raw_bind_parameter(4, r.form)?;
+            insert.raw_bind_parameter(5, r.area_id)?;
+            insert.raw_bind_parameter(6, r.nonce)?;
+            insert.raw_bind_parameter(7, r.cause)?;
+            insert.raw_bind_parameter(8, r.seq)?;
+            insert.raw_bind_parameter(9, r.data)?;
+            insert.raw_bind_parameter(10, r.accept)?;
+            insert.raw_bind_parameter(11, r.time_ms)?;
+            insert.raw_bind_parameter(12, r.repeat)?;
+            insert.raw_bind_parameter(13, r.gnb_id)?;
+            insert.raw_bind_parameter(14, r.reader_index)?;
+            insert.raw_bind_parameter(15, r.counter)?;
+            insert.raw_execute()?;
+        }
+        drop(insert);
+        transaction.commit()?;
+    }
+    Ok(start.elapsed())
+}
+
 /// What differs from record to record.
 struct Row {
     device: i64,
@@ -95,6 +140,7 @@ impl Row {
     fn record(&self, counted: bool) -> NewRecord<'_> {
         NewRecord {
             device: self.device,
+            device_id: b"urn:epc:id:sgtin:0614141.112345.4000001",
             epoch: 1000,
             tag1: &self.tag1,
             form: u8::from(counted),

@@ -11,11 +11,13 @@
 //! The store never sees a key in clear: device keys and chain seeds arrive wrapped and leave wrapped.
 
 mod error;
+pub mod evidence;
 mod rows;
 mod sqlite;
 mod subscriber_rows;
 
 pub use error::StoreError;
+pub use evidence::{CheckpointRow, EvidenceFault, EvidenceFaultKind, EvidenceHead};
 pub use rows::{
     ChainRow, DeviceRow, EventFilter, EventRow, Insert, LastRecord, NewDevice, NewEvent, NewRecord,
     RecordFilter, RecordRow,
@@ -151,6 +153,27 @@ pub trait Store: Send {
 
     /// The number of records ever accepted.
     fn record_count(&mut self) -> Result<u64, StoreError>;
+
+    /// The last record and its link.
+    fn evidence_head(&mut self) -> Result<EvidenceHead, StoreError>;
+
+    /// Adds a signed checkpoint.
+    fn checkpoint_insert(&mut self, checkpoint: &CheckpointRow) -> Result<(), StoreError>;
+
+    /// Walks the checkpoints of `record` and later ones, by record, until `f` breaks.
+    fn checkpoints_for_each(
+        &mut self,
+        record: i64,
+        f: &mut dyn FnMut(CheckpointRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// Walks all records and checkpoints, hands every fault to `fault`, and returns the head of the chain. `is_signed` says
+    /// whether a checkpoint's signature is good.
+    fn evidence_verify(
+        &mut self,
+        is_signed: &mut dyn FnMut(&CheckpointRow) -> bool,
+        fault: &mut dyn FnMut(EvidenceFault),
+    ) -> Result<EvidenceHead, StoreError>;
 
     /// Adds events, all or none.
     fn events_insert(&mut self, events: &[NewEvent<'_>]) -> Result<(), StoreError>;

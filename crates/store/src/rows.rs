@@ -8,6 +8,8 @@ use std::fmt;
 pub struct NewRecord<'a> {
     /// Row id of the device.
     pub device: i64,
+    /// Permanent ID of that device: the evidence binds the record to it, so that a row given another ID shows.
+    pub device_id: &'a [u8],
     /// Epoch of the RAND_n the report was built for; the current one for the blind form; that of the challenge for a
     /// registration.
     pub epoch: u32,
@@ -211,6 +213,8 @@ pub struct RecordRow {
     pub reader_index: u16,
     /// Counter forms only.
     pub counter: Option<u32>,
+    /// Its link of the evidence chain.
+    pub link: [u8; 32],
 }
 
 /// Which records to walk; the default is all.

@@ -66,7 +66,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
                 error,
                 StoreError::NewerVersion {
                     found: 99,
-                    supported: 2
+                    supported: 4
                 }
             ),
             "{error}"
@@ -140,7 +140,7 @@ fn an_empty_file_becomes_a_store_but_not_when_opened_for_reading() {
             error,
             StoreError::OlderVersion {
                 found: 0,
-                supported: 2
+                supported: 4
             }
         ),
         "{error}"

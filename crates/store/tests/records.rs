@@ -59,6 +59,7 @@ fn a_record_comes_back_as_it_went_in() {
         let (nonce, data, p2) = ([5; 8], [6; 90], [1]);
         let new = NewRecord {
             device: 1,
+            device_id: b"",
             epoch: u32::MAX,
             tag1: &tag1,
             form: 4,

@@ -42,6 +42,7 @@ fn with(sqn: u64) -> SqliteStore {
 fn record(tag1: &[u8]) -> NewRecord<'_> {
     NewRecord {
         device: 1,
+        device_id: b"a",
         epoch: 7,
         tag1,
         form: 5,

@@ -25,7 +25,11 @@ impl Adm {
         }
         let records: Vec<NewRecord<'_>> = batch
             .iter()
-            .filter_map(|matched| Some(record(now_ms, reports.get(matched.at)?, matched)))
+            .filter_map(|matched| {
+                let device = self.registry.get(matched.index)?;
+                let report = reports.get(matched.at)?;
+                Some(record(now_ms, report, matched, &device.device_id))
+            })
             .collect();
         let mut outcomes = Vec::with_capacity(records.len());
         let stored = self.store.accept(&records, &mut outcomes);
@@ -162,7 +166,12 @@ const fn is_accepted(outcome: Outcome) -> bool {
     )
 }
 
-fn record<'a>(now_ms: i64, report: &DoaReport<'_>, matched: &'a Matched) -> NewRecord<'a> {
+fn record<'a>(
+    now_ms: i64,
+    report: &DoaReport<'_>,
+    matched: &'a Matched,
+    device_id: &'a [u8],
+) -> NewRecord<'a> {
     let (_, data) = matched
         .plaintext
         .octets()
@@ -170,6 +179,7 @@ fn record<'a>(now_ms: i64, report: &DoaReport<'_>, matched: &'a Matched) -> NewR
         .unwrap_or((&0, &[]));
     NewRecord {
         device: matched.row,
+        device_id,
         epoch: matched.epoch,
         tag1: matched.exchange.tag1().as_slice(),
         form: matched.form.number(),

@@ -154,6 +154,30 @@ impl Store for TestStore {
         self.call(NEVER, |s| s.record_count())
     }
 
+    fn evidence_head(&mut self) -> Result<EvidenceHead, StoreError> {
+        self.call(NEVER, |s| s.evidence_head())
+    }
+
+    fn checkpoint_insert(&mut self, checkpoint: &CheckpointRow) -> Result<(), StoreError> {
+        self.call(NEVER, |s| s.checkpoint_insert(checkpoint))
+    }
+
+    fn checkpoints_for_each(
+        &mut self,
+        record: i64,
+        f: &mut dyn FnMut(CheckpointRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.call(NEVER, |s| s.checkpoints_for_each(record, f))
+    }
+
+    fn evidence_verify(
+        &mut self,
+        is_signed: &mut dyn FnMut(&CheckpointRow) -> bool,
+        fault: &mut dyn FnMut(EvidenceFault),
+    ) -> Result<EvidenceHead, StoreError> {
+        self.call(NEVER, |s| s.evidence_verify(is_signed, fault))
+    }
+
     fn events_insert(&mut self, events: &[NewEvent<'_>]) -> Result<(), StoreError> {
         self.call(|f| f.events, |s| s.events_insert(events))
     }

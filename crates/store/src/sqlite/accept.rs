@@ -1,5 +1,6 @@
 //! The hot path: a batch of acceptance records, decided by the database.
 
+use crate::evidence::{Content, EvidenceHead};
 use crate::{DATA_LEN_MAX, Insert, NewRecord, StoreError};
 use rusqlite::{CachedStatement, OptionalExtension, Statement, Transaction};
 
@@ -35,7 +36,7 @@ pub(super) fn insert(
     outcomes: &mut Vec<Insert>,
     minute: &mut Option<i64>,
 ) -> Result<(), StoreError> {
-    let mut ways = Ways::prepare(t)?;
+    let mut ways = Ways::prepare(t, super::evidence::head(t)?)?;
     for r in batch {
         let outcome = match r.counter {
             None => ways.insert(t, r)?,
@@ -55,11 +56,14 @@ struct Ways<'t> {
     insert: CachedStatement<'t>,
     insert_counted: CachedStatement<'t>,
     move_counter: CachedStatement<'t>,
+    /// The last record, to which the next one is linked. It stays so: the write lock is held.
+    head: EvidenceHead,
 }
 
 impl<'t> Ways<'t> {
-    fn prepare(t: &'t Transaction<'_>) -> Result<Self, StoreError> {
+    fn prepare(t: &'t Transaction<'_>, head: EvidenceHead) -> Result<Self, StoreError> {
         Ok(Self {
+            head,
             insert: t.prepare_cached(INSERT)?,
             insert_counted: t.prepare_cached(INSERT_COUNTED)?,
             move_counter: t.prepare_cached(MOVE_COUNTER)?,
@@ -67,10 +71,8 @@ impl<'t> Ways<'t> {
     }
 
     fn insert(&mut self, t: &Transaction<'_>, r: &NewRecord<'_>) -> Result<Insert, StoreError> {
-        if insert_row(&mut self.insert, r)? {
-            return Ok(Insert::New {
-                id: t.last_insert_rowid(),
-            });
+        if insert_row(&mut self.insert, r, &mut self.head)? {
+            return Ok(Insert::New { id: self.head.record });
         }
         Ok(Insert::Duplicate {
             accept: stored_accept(t, r)?.ok_or_else(vanished)?,
@@ -83,8 +85,8 @@ impl<'t> Ways<'t> {
         r: &NewRecord<'_>,
         counter: u32,
     ) -> Result<Insert, StoreError> {
-        if insert_row(&mut self.insert_counted, r)? {
-            let id = t.last_insert_rowid();
+        if insert_row(&mut self.insert_counted, r, &mut self.head)? {
+            let id = self.head.record;
             self.move_counter.execute((r.device, counter, id))?;
             return Ok(Insert::New { id });
         }
@@ -98,8 +100,8 @@ impl<'t> Ways<'t> {
 macro_rules! insert_into_record {
     ($source:literal) => {
         concat!(
-            "INSERT INTO record (device, epoch, tag1, form, area_id, nonce, cause, seq, data, accept, time_ms, repeat, ",
-            "gnb_id, reader_index, counter) ",
+            "INSERT INTO record (id, device, epoch, tag1, form, area_id, nonce, cause, seq, data, accept, time_ms, repeat, ",
+            "gnb_id, reader_index, counter, link) ",
             $source,
             " ON CONFLICT DO NOTHING"
         )
@@ -107,12 +109,12 @@ macro_rules! insert_into_record {
 }
 
 const INSERT: &str = insert_into_record!(
-    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
+    "VALUES (?17, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
 );
 
 /// The same, unless the device has been accepted with this counter or a later one.
 const INSERT_COUNTED: &str = insert_into_record!(
-    "SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15 \
+    "SELECT ?17, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16 \
      WHERE NOT EXISTS (SELECT 1 FROM counter WHERE device = ?1 AND last >= ?15)"
 );
 
@@ -142,7 +144,15 @@ fn resent_or_stale(
 }
 
 /// Returns whether the row went in. The parameters are bound by number, which saves a list of trait objects a record.
-fn insert_row(statement: &mut Statement<'_>, r: &NewRecord<'_>) -> Result<bool, StoreError> {
+///
+/// The record is linked to `head`, which becomes the record. Its id is the next one, given and not left to SQLite, as the
+/// link covers it.
+fn insert_row(
+    statement: &mut Statement<'_>,
+    r: &NewRecord<'_>,
+    head: &mut EvidenceHead,
+) -> Result<bool, StoreError> {
+    let next = head.next(&Content::of_new(head.record + 1, r));
     statement.raw_bind_parameter(1, r.device)?;
     statement.raw_bind_parameter(2, r.epoch)?;
     statement.raw_bind_parameter(3, r.tag1)?;
@@ -158,7 +168,13 @@ fn insert_row(statement: &mut Statement<'_>, r: &NewRecord<'_>) -> Result<bool, 
     statement.raw_bind_parameter(13, r.gnb_id)?;
     statement.raw_bind_parameter(14, r.reader_index)?;
     statement.raw_bind_parameter(15, r.counter)?;
-    Ok(statement.raw_execute()? == 1)
+    statement.raw_bind_parameter(16, next.link)?;
+    statement.raw_bind_parameter(17, next.record)?;
+    let is_new = statement.raw_execute()? == 1;
+    if is_new {
+        *head = next;
+    }
+    Ok(is_new)
 }
 
 fn stored_accept(t: &Transaction<'_>, r: &NewRecord<'_>) -> Result<Option<Vec<u8>>, StoreError> {

@@ -4,6 +4,7 @@ mod accept;
 mod chains;
 mod devices;
 mod events;
+mod evidence;
 mod open;
 mod records;
 mod subscribers;
@@ -11,7 +12,8 @@ mod subscribers;
 mod tests;
 
 use crate::{
-    ChainRow, Challenge, DeviceRow, EventFilter, EventRow, Insert, LastRecord, NewDevice, NewEvent,
+    ChainRow, Challenge, CheckpointRow, DeviceRow, EventFilter, EventRow, EvidenceFault,
+    EvidenceHead, Insert, LastRecord, NewDevice, NewEvent,
     NewRecord, NewSubscriber, RecordFilter, RecordRow, Registered, Store, StoreError,
     SubscriberRow,
 };
@@ -235,6 +237,30 @@ impl Store for SqliteStore {
 
     fn record_count(&mut self) -> Result<u64, StoreError> {
         self.read(|t| count(t, "SELECT coalesce(max(id), 0) FROM record"))
+    }
+
+    fn evidence_head(&mut self) -> Result<EvidenceHead, StoreError> {
+        self.read(evidence::head)
+    }
+
+    fn checkpoint_insert(&mut self, checkpoint: &CheckpointRow) -> Result<(), StoreError> {
+        self.write(|t| evidence::checkpoint_insert(t, checkpoint))
+    }
+
+    fn checkpoints_for_each(
+        &mut self,
+        record: i64,
+        f: &mut dyn FnMut(CheckpointRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.read(|t| evidence::checkpoints_for_each(t, record, f))
+    }
+
+    fn evidence_verify(
+        &mut self,
+        is_signed: &mut dyn FnMut(&CheckpointRow) -> bool,
+        fault: &mut dyn FnMut(EvidenceFault),
+    ) -> Result<EvidenceHead, StoreError> {
+        self.read(|t| evidence::verify(t, is_signed, fault))
     }
 
     fn events_insert(&mut self, events: &[NewEvent<'_>]) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! Opening, creating and migrating the file, and the settings of a connection.
 
 use crate::StoreError;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,11 +10,15 @@ use std::time::{Duration, Instant};
 const APPLICATION_ID: u32 = 0x416d_6253;
 
 /// Each entry leads from the schema version that is its index to the next. Entries are never changed once released.
-const MIGRATIONS: &[&str] = &[
-    include_str!("schema_1.sql"),
-    include_str!("schema_2.sql"),
-    include_str!("schema_3.sql"),
+const MIGRATIONS: &[Migration] = &[
+    (include_str!("schema_1.sql"), None),
+    (include_str!("schema_2.sql"), None),
+    (include_str!("schema_3.sql"), None),
+    (include_str!("schema_4.sql"), Some(super::evidence::link_all)),
 ];
+
+/// What changes the schema, and what then has to be computed for the rows there are.
+type Migration = (&'static str, Option<fn(&Transaction<'_>) -> Result<(), StoreError>>);
 
 /// How long a writer waits for another process.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
@@ -186,11 +190,14 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Looked at again under the write lock: another process may have been faster.
     let version = identify(&transaction, path)?;
-    for step in MIGRATIONS
+    for (schema, fill) in MIGRATIONS
         .iter()
         .skip(usize::try_from(version).unwrap_or(usize::MAX))
     {
-        transaction.execute_batch(step)?;
+        transaction.execute_batch(schema)?;
+        if let Some(fill) = fill {
+            fill(&transaction)?;
+        }
     }
     transaction.execute_batch(&format!(
         "PRAGMA user_version = {}; PRAGMA application_id = {APPLICATION_ID}",

@@ -8,7 +8,7 @@ macro_rules! select {
     ($from:literal) => {
         concat!(
             "SELECT r.id, r.device, coalesce(d.device_id, x''), r.epoch, r.tag1, r.form, r.area_id, r.nonce, r.cause, r.seq, ",
-            "r.data, r.accept, r.time_ms, r.repeat, r.gnb_id, r.reader_index, r.counter ",
+            "r.data, r.accept, r.time_ms, r.repeat, r.gnb_id, r.reader_index, r.counter, r.link ",
             $from
         )
     };
@@ -28,10 +28,18 @@ pub(super) fn by_key(
     .transpose()
 }
 
+/// The place of `link` in what is selected.
+pub(super) const LINK_COLUMN: usize = 17;
+
 /// All records, from a place in insertion order.
 pub(super) const ALL: &str = select!(
     "FROM record r LEFT JOIN device d ON d.id = r.device WHERE r.id > ?1 AND r.time_ms >= ?2 ORDER BY r.id"
 );
+
+/// The next records after one, as they were before there were links.
+pub(super) const ALL_UNLINKED: &str = "SELECT r.id, r.device, coalesce(d.device_id, x''), r.epoch, r.tag1, r.form, \
+     r.area_id, r.nonce, r.cause, r.seq, r.data, r.accept, r.time_ms, r.repeat, r.gnb_id, r.reader_index, r.counter, \
+     zeroblob(32) FROM record r LEFT JOIN device d ON d.id = r.device WHERE r.id > ?1 ORDER BY r.id LIMIT 1024";
 
 /// The records of one device: the unique index is asked once for each epoch there is, so that the cost grows with the
 /// age of the store in epochs (52 560 a year) and not with its records. `e.epoch` ends as NULL, which joins nothing.
@@ -115,7 +123,7 @@ fn before(t: &Transaction<'_>, since_ms: Option<i64>) -> Result<i64, StoreError>
     Ok(first.map_or(i64::MAX, |id| id - 1))
 }
 
-fn from_row(row: &Row<'_>) -> Result<RecordRow, StoreError> {
+pub(super) fn from_row(row: &Row<'_>) -> Result<RecordRow, StoreError> {
     Ok(RecordRow {
         id: row.get(0)?,
         device: row.get(1)?,
@@ -134,5 +142,6 @@ fn from_row(row: &Row<'_>) -> Result<RecordRow, StoreError> {
         gnb_id: row.get(14)?,
         reader_index: row.get(15)?,
         counter: row.get(16)?,
+        link: row.get(LINK_COLUMN)?,
     })
 }

@@ -40,6 +40,7 @@ pub fn new_device(device_id: &[u8]) -> NewDevice<'_> {
 pub fn new_record(device: i64, tag1: &[u8]) -> NewRecord<'_> {
     NewRecord {
         device,
+        device_id: b"",
         epoch: 1000,
         tag1,
         form: 0,
