@@ -191,7 +191,6 @@ impl Adm {
             integrity_key: *integrity_key,
         })
     }
-
 }
 
 /// What K_AIOTF of a record's exchange was derived from.

@@ -3,6 +3,7 @@
 //! Over the core's admin socket (`admin.sock`, a Unix socket that only its owner reaches) a client writes one request as a
 //! line of JSON and reads replies, one a line: any number of rows, then `done` or `failure`.
 
+mod evidence;
 mod execute;
 mod server;
 
@@ -19,6 +20,7 @@ use crate::Place;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
 
+pub(crate) use evidence::parse_key;
 pub(crate) use server::AdminServer;
 
 /// What can be asked.
@@ -46,6 +48,24 @@ pub(crate) enum Request {
         device_id: Option<String>,
         since_ms: Option<i64>,
     },
+    /// Walk records and checkpoints; `public_key` in place of the one that the store names.
+    EvidenceVerify {
+        public_key: Option<String>,
+    },
+    /// What shows a record, but for the proof of its tag.
+    EvidenceShow {
+        record: i64,
+    },
+    /// The proof of a record's tag, for which the device's key is needed.
+    EvidenceTag {
+        record: i64,
+    },
+    EvidenceCheckpoint,
+    EvidenceExport,
+    /// The links of these records, for each that is there.
+    EvidenceLinks {
+        records: Vec<i64>,
+    },
     EventList {
         kind: Option<String>,
         since_ms: Option<i64>,
@@ -60,6 +80,8 @@ impl Request {
             Self::DeviceImport { .. }
                 | Self::DeviceSetDisabled { .. }
                 | Self::DeviceRotateKey { .. }
+                | Self::EvidenceTag { .. }
+                | Self::EvidenceCheckpoint
         )
     }
 }

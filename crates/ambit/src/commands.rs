@@ -3,6 +3,7 @@
 pub(crate) mod demo;
 pub(crate) mod device;
 pub(crate) mod event;
+pub(crate) mod evidence;
 pub(crate) mod lab;
 pub(crate) mod ran;
 pub(crate) mod record;

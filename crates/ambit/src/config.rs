@@ -25,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) policy: Policy,
     pub(crate) search: Search,
     pub(crate) events: Events,
+    pub(crate) evidence: Evidence,
     /// Which area a reader serves. A gNB that is not named serves area code r with reader r.
     pub(crate) reader: Vec<Reader>,
     /// Where a fleet may report. A fleet that is not named may report everywhere.
@@ -77,6 +78,12 @@ pub(crate) struct Events {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Evidence {
+    pub(crate) checkpoint_interval_s: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Reader {
     pub(crate) gnb: u32,
@@ -102,6 +109,7 @@ impl Default for Config {
             policy: Policy::default(),
             search: Search::default(),
             events: Events::default(),
+            evidence: Evidence::default(),
             reader: Vec::new(),
             fleet: Vec::new(),
         }
@@ -140,6 +148,14 @@ impl Default for Search {
 impl Default for Events {
     fn default() -> Self {
         Self { interval_s: 60 }
+    }
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self {
+            checkpoint_interval_s: 60,
+        }
     }
 }
 
@@ -189,6 +205,7 @@ impl Config {
             search_prf_per_s_max: self.search.prf_per_s_max,
             search_reader_share_percent: self.search.reader_share_percent,
             event_interval_s: self.events.interval_s,
+            checkpoint_interval_s: self.evidence.checkpoint_interval_s,
             ..defaults
         };
         for fleet in &self.fleet {

@@ -40,6 +40,8 @@ enum Command {
     Record(commands::record::Record),
     #[command(subcommand)]
     Event(commands::event::Event),
+    #[command(subcommand)]
+    Evidence(commands::evidence::Evidence),
     Vectors(commands::vectors::Vectors),
     #[command(subcommand)]
     Lab(commands::lab::Lab),
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         Command::Device(command) => command.run(),
         Command::Record(command) => command.run(),
         Command::Event(command) => command.run(),
+        Command::Evidence(command) => command.run(),
         Command::Vectors(command) => command.run(),
         Command::Lab(command) => command.run(),
     };

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ambit_protocol::Snid;
 use ambit_store::{
-    ChainRow, Challenge, CheckpointRow, EvidenceFault, EvidenceHead, DeviceRow, EventFilter, EventRow, Insert, LastRecord, NewDevice, NewEvent,
-    NewRecord, NewSubscriber, RecordFilter, RecordRow, Registered, SqliteStore, Store, StoreError,
-    SubscriberRow,
+    ChainRow, Challenge, CheckpointRow, DeviceRow, EventFilter, EventRow, EvidenceFault,
+    EvidenceHead, Insert, LastRecord, NewDevice, NewEvent, NewRecord, NewSubscriber, RecordFilter,
+    RecordRow, Registered, SqliteStore, Store, StoreError, SubscriberRow,
 };
 
 /// A store in memory that several hold: a core that may be killed, the one that comes after it, a judge.

@@ -84,6 +84,58 @@ pub fn record_octets(row: &RecordRow) -> Vec<u8> {
     octets
 }
 
+/// The record that canonical octets say, with an empty link; `None` unless they are the canonical octets of one.
+#[must_use]
+pub fn record_from_octets(octets: &[u8]) -> Option<RecordRow> {
+    let mut reader = Reader(octets.strip_prefix(RECORD_LABEL)?);
+    let row = RecordRow {
+        id: i64::from_be_bytes(reader.fixed()?),
+        device: i64::from_be_bytes(reader.fixed()?),
+        device_id: reader.variable()?,
+        epoch: u32::from_be_bytes(reader.fixed()?),
+        tag1: reader.variable()?,
+        form: reader.octet()?,
+        area_id: reader.fixed()?,
+        nonce: reader.variable()?,
+        cause: reader.octet()?,
+        seq: reader.octet()?,
+        data: reader.variable()?,
+        accept: reader.variable()?,
+        time_ms: i64::from_be_bytes(reader.fixed()?),
+        repeat: reader.octet()? == 1,
+        gnb_id: u32::from_be_bytes(reader.fixed()?),
+        reader_index: u16::from_be_bytes(reader.fixed()?),
+        counter: match reader.octet()? {
+            0 => None,
+            _ => Some(u32::from_be_bytes(reader.fixed()?)),
+        },
+        link: [0; 32],
+    };
+    // Whatever else the octets may have been: they are these.
+    (record_octets(&row) == octets).then_some(row)
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn fixed<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (octets, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*octets)
+    }
+
+    fn octet(&mut self) -> Option<u8> {
+        self.fixed().map(|[octet]| octet)
+    }
+
+    fn variable(&mut self) -> Option<Vec<u8>> {
+        let len = self.octet()?;
+        let (octets, rest) = self.0.split_at_checked(len.into())?;
+        self.0 = rest;
+        Some(octets.to_vec())
+    }
+}
+
 /// A record's content, wherever it comes from.
 pub(crate) struct Content<'a> {
     id: i64,

@@ -3,10 +3,10 @@
 
 mod common;
 
-use ambit_store::evidence::{link, record_digest, record_octets};
+use ambit_store::evidence::{link, record_digest, record_from_octets, record_octets};
 use ambit_store::{
     CheckpointRow, EvidenceFaultKind, EvidenceHead, FILE_NAME, Insert, NewRecord, RecordFilter,
-    SqliteStore, Store,
+    RecordRow, SqliteStore, Store,
 };
 use common::{accept, directory, new_device, new_record, on_each, records};
 use rusqlite::Connection;
@@ -49,7 +49,18 @@ fn records_are_linked_as_the_text_says() {
         for row in &all {
             assert_eq!(row.link, link(&before, &record_digest(row)));
             before = row.link;
+            let read = record_from_octets(&record_octets(row)).unwrap();
+            assert_eq!(
+                RecordRow {
+                    link: row.link,
+                    ..read
+                },
+                *row
+            );
         }
+        let octets = record_octets(&all[0]);
+        assert!((0..octets.len()).all(|n| record_from_octets(&octets[..n]).is_none()));
+        assert!(record_from_octets(&[&octets[..], &[0]].concat()).is_none());
         let head = EvidenceHead {
             record: 7,
             link: before,
@@ -57,7 +68,9 @@ fn records_are_linked_as_the_text_says() {
         assert_eq!(store.evidence_head().unwrap(), head);
         assert_eq!(faults(store), []);
         let octets = record_octets(&all[0]);
-        assert!(octets.starts_with(b"ambit record 1\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01\x05dev-1"));
+        assert!(
+            octets.starts_with(b"ambit record 1\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01\x05dev-1")
+        );
     });
 }
 
@@ -77,10 +90,17 @@ fn a_duplicate_and_a_refused_record_leave_the_chain_alone() {
         );
         assert_eq!(store.evidence_head().unwrap(), head);
         assert_eq!(
-            accept(store, &[new_record(1, b"tag-bbbb"), new_record(1, b"tag-bbbb")])[0],
+            accept(
+                store,
+                &[new_record(1, b"tag-bbbb"), new_record(1, b"tag-bbbb")]
+            )[0],
             Insert::New { id: 5 }
         );
-        assert_eq!(faults(store), [(5, EvidenceFaultKind::Altered)], "no device_id was given");
+        assert_eq!(
+            faults(store),
+            [(5, EvidenceFaultKind::Altered)],
+            "no device_id was given"
+        );
     });
 }
 
@@ -119,8 +139,22 @@ fn any_bit_flipped_in_a_record_is_found_and_located() {
     meddler.execute_batch("PRAGMA synchronous = OFF").unwrap();
     let mut flips = 0;
     for column in [
-        "device", "epoch", "tag1", "form", "area_id", "nonce", "cause", "seq", "data", "accept",
-        "time_ms", "repeat", "gnb_id", "reader_index", "counter", "link",
+        "device",
+        "epoch",
+        "tag1",
+        "form",
+        "area_id",
+        "nonce",
+        "cause",
+        "seq",
+        "data",
+        "accept",
+        "time_ms",
+        "repeat",
+        "gnb_id",
+        "reader_index",
+        "counter",
+        "link",
     ] {
         let kind: String = meddler
             .query_row(
@@ -150,7 +184,11 @@ fn any_bit_flipped_in_a_record_is_found_and_located() {
                 "bit {bit} of {column}: {found:?}"
             );
             // A link stands in two places: where it ends and where the next one begins.
-            assert_eq!(found.len(), if column == "link" { 2 } else { 1 }, "{found:?} {column} {bit}");
+            assert_eq!(
+                found.len(),
+                if column == "link" { 2 } else { 1 },
+                "{found:?} {column} {bit}"
+            );
             flip(&meddler, column, &kind, bit);
             flips += 1;
         }
@@ -162,16 +200,23 @@ fn any_bit_flipped_in_a_record_is_found_and_located() {
         .execute_batch("UPDATE device SET device_id = x'6465762d32'")
         .unwrap();
     let mut store = SqliteStore::open_read_only(&path).unwrap();
-    assert_eq!(faults(&mut store).len(), 12, "records given to another device");
+    assert_eq!(
+        faults(&mut store).len(),
+        12,
+        "records given to another device"
+    );
 }
 
 fn flip(meddler: &Connection, column: &str, kind: &str, bit: i64) {
     if kind == "integer" {
         // XOR, of which SQLite has none.
-        let sql = format!("UPDATE record SET {column} = ({column} | ?1) - ({column} & ?1) WHERE id = 4");
+        let sql =
+            format!("UPDATE record SET {column} = ({column} | ?1) - ({column} & ?1) WHERE id = 4");
         let mask = 1u64.wrapping_shl(u32::try_from(bit).unwrap()).cast_signed();
         if mask == i64::MIN {
-            let sql = format!("UPDATE record SET {column} = CASE WHEN {column} < 0 THEN ({column} + 9223372036854775807) + 1 ELSE ({column} - 9223372036854775807) - 1 END WHERE id = 4");
+            let sql = format!(
+                "UPDATE record SET {column} = CASE WHEN {column} < 0 THEN ({column} + 9223372036854775807) + 1 ELSE ({column} - 9223372036854775807) - 1 END WHERE id = 4"
+            );
             meddler.execute(&sql, []).unwrap();
         } else {
             meddler.execute(&sql, [mask]).unwrap();
@@ -193,7 +238,10 @@ fn any_bit_flipped_in_the_file_s_record_is_found() {
     fill(&mut store, 12);
     drop(store);
     // Leaves no copy of a record on a page from which it has moved.
-    Connection::open(&path).unwrap().execute_batch("VACUUM").unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("VACUUM")
+        .unwrap();
     let file = std::fs::read(&path).unwrap();
     let mut store = SqliteStore::open(&path).unwrap();
     let original = records(&mut store, &RecordFilter::default());
@@ -249,24 +297,46 @@ fn records_taken_out_put_in_or_cut_off_are_found() {
     drop(store);
     let original = std::fs::read(&path).unwrap();
     for (sql, expected) in [
-        ("DELETE FROM record WHERE id = 5", vec![
-            (5, EvidenceFaultKind::Missing),
-            (6, EvidenceFaultKind::Altered),
-        ]),
-        ("DELETE FROM record WHERE id > 10", vec![(12, EvidenceFaultKind::NotAsSigned)]),
-        ("DELETE FROM record", vec![(12, EvidenceFaultKind::NotAsSigned)]),
+        (
+            "DELETE FROM record WHERE id = 5",
+            vec![
+                (5, EvidenceFaultKind::Missing),
+                (6, EvidenceFaultKind::Altered),
+            ],
+        ),
+        (
+            "DELETE FROM record WHERE id > 10",
+            vec![(12, EvidenceFaultKind::NotAsSigned)],
+        ),
+        (
+            "DELETE FROM record",
+            vec![(12, EvidenceFaultKind::NotAsSigned)],
+        ),
         (
             "INSERT INTO record SELECT 13, device, 99, tag1, form, area_id, nonce, cause, seq, data, accept, time_ms, \
              repeat, gnb_id, reader_index, counter, link FROM record WHERE id = 12",
             vec![(13, EvidenceFaultKind::Altered)],
         ),
-        ("UPDATE checkpoint SET signature = zeroblob(64)", vec![(12, EvidenceFaultKind::SignatureWrong)]),
-        ("UPDATE checkpoint SET link = zeroblob(32)", vec![(12, EvidenceFaultKind::NotAsSigned)]),
-        ("UPDATE checkpoint SET signature = x'00'", vec![(12, EvidenceFaultKind::SignatureWrong)]),
+        (
+            "UPDATE checkpoint SET signature = zeroblob(64)",
+            vec![(12, EvidenceFaultKind::SignatureWrong)],
+        ),
+        (
+            "UPDATE checkpoint SET link = zeroblob(32)",
+            vec![(12, EvidenceFaultKind::NotAsSigned)],
+        ),
+        (
+            "UPDATE checkpoint SET signature = x'00'",
+            vec![(12, EvidenceFaultKind::SignatureWrong)],
+        ),
     ] {
         std::fs::write(&path, &original).unwrap();
         Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-        assert_eq!(faults(&mut SqliteStore::open(&path).unwrap()), expected, "{sql}");
+        assert_eq!(
+            faults(&mut SqliteStore::open(&path).unwrap()),
+            expected,
+            "{sql}"
+        );
     }
 }
 

@@ -11,7 +11,7 @@ use ambit_provisioning::{
 use ambit_store::{EventFilter, RecordFilter, Store};
 use serde_json::{Value, json};
 
-use super::Request;
+use super::{Request, evidence};
 use crate::failure::Failure;
 use crate::show;
 
@@ -47,6 +47,12 @@ pub(crate) fn change(
                 object.insert("key".into(), hex::encode(key.expose()).into());
             }
             row(shown);
+        }
+        Request::EvidenceTag { record } => return evidence::tag(adm, *record, row),
+        Request::EvidenceCheckpoint => {
+            if let Some(checkpoint) = adm.checkpoint(now_ms)? {
+                row(evidence::checkpoint(&checkpoint));
+            }
         }
         _ => return read(adm.store(), request, row),
     }
@@ -100,13 +106,21 @@ pub(crate) fn read(
             };
             store.records_for_each(&filter, &mut |record| flow(row(show::record(&record))))?;
         }
+        Request::EvidenceVerify { public_key } => {
+            evidence::verify(store, public_key.as_deref(), row)?;
+        }
+        Request::EvidenceShow { record } => evidence::show(store, *record, row)?,
+        Request::EvidenceLinks { records } => evidence::links(store, records, row)?,
+        Request::EvidenceExport => evidence::export(store, row)?,
         Request::EventList { kind, since_ms } => {
             known_kind(kind.as_deref())?;
             events(store, kind.as_deref(), *since_ms, row)?;
         }
         Request::DeviceImport { .. }
         | Request::DeviceSetDisabled { .. }
-        | Request::DeviceRotateKey { .. } => {
+        | Request::DeviceRotateKey { .. }
+        | Request::EvidenceTag { .. }
+        | Request::EvidenceCheckpoint => {
             return Err(Failure::resource(
                 "read_only",
                 "the store is open for reading only",

@@ -72,7 +72,9 @@ impl<'t> Ways<'t> {
 
     fn insert(&mut self, t: &Transaction<'_>, r: &NewRecord<'_>) -> Result<Insert, StoreError> {
         if insert_row(&mut self.insert, r, &mut self.head)? {
-            return Ok(Insert::New { id: self.head.record });
+            return Ok(Insert::New {
+                id: self.head.record,
+            });
         }
         Ok(Insert::Duplicate {
             accept: stored_accept(t, r)?.ok_or_else(vanished)?,

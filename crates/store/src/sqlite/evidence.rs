@@ -103,9 +103,8 @@ fn walk(
     is_signed: &mut dyn FnMut(&CheckpointRow) -> bool,
     say: &mut dyn FnMut(i64, EvidenceFaultKind),
 ) -> Result<EvidenceHead, StoreError> {
-    let mut checkpoints = t.prepare(
-        "SELECT record, link, time_ms, signature FROM checkpoint ORDER BY record, id",
-    )?;
+    let mut checkpoints =
+        t.prepare("SELECT record, link, time_ms, signature FROM checkpoint ORDER BY record, id")?;
     let mut checkpoints = checkpoints.query([])?;
     let mut signed = next_checkpoint(&mut checkpoints, is_signed, say)?;
 
@@ -122,8 +121,7 @@ fn walk(
         // A value that no column of this type ever held is an alteration too.
         let read = super::records::from_row(row);
         let stored = row.get(super::records::LINK_COLUMN).unwrap_or_default();
-        let is_linked =
-            read.is_ok_and(|row| link(&before.link, &record_digest(&row)) == row.link);
+        let is_linked = read.is_ok_and(|row| link(&before.link, &record_digest(&row)) == row.link);
         if !is_linked {
             say(id, EvidenceFaultKind::Altered);
         }

@@ -13,9 +13,8 @@ mod tests;
 
 use crate::{
     ChainRow, Challenge, CheckpointRow, DeviceRow, EventFilter, EventRow, EvidenceFault,
-    EvidenceHead, Insert, LastRecord, NewDevice, NewEvent,
-    NewRecord, NewSubscriber, RecordFilter, RecordRow, Registered, Store, StoreError,
-    SubscriberRow,
+    EvidenceHead, Insert, LastRecord, NewDevice, NewEvent, NewRecord, NewSubscriber, RecordFilter,
+    RecordRow, Registered, Store, StoreError, SubscriberRow,
 };
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::ops::ControlFlow;

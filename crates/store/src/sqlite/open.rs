@@ -14,11 +14,17 @@ const MIGRATIONS: &[Migration] = &[
     (include_str!("schema_1.sql"), None),
     (include_str!("schema_2.sql"), None),
     (include_str!("schema_3.sql"), None),
-    (include_str!("schema_4.sql"), Some(super::evidence::link_all)),
+    (
+        include_str!("schema_4.sql"),
+        Some(super::evidence::link_all),
+    ),
 ];
 
 /// What changes the schema, and what then has to be computed for the rows there are.
-type Migration = (&'static str, Option<fn(&Transaction<'_>) -> Result<(), StoreError>>);
+type Migration = (
+    &'static str,
+    Option<fn(&Transaction<'_>) -> Result<(), StoreError>>,
+);
 
 /// How long a writer waits for another process.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
