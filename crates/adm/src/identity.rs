@@ -1,7 +1,7 @@
 //! From SUCI to SUPI: the home network's part of TS 33.501 annex C.
 
 use ambit_store::Store;
-use ambit_uicc::suci::{HomeNetwork, Imsi, PrivateKey, Scheme};
+use ambit_uicc::suci::{HomeNetwork, Imsi, PrivateKey, PublicKey, Scheme};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::events::Subject;
@@ -16,6 +16,9 @@ const ENTRY_OCTETS: usize = 34;
 /// Home network keys at most: as many as there are key identifiers.
 const KEYS_MAX: usize = 256;
 
+/// Draws of a private key before the random source is given up.
+const DRAWS_MAX: usize = 8;
+
 impl Adm {
     /// Sets a private key of the home network (TS 33.501 annex C.3), in place of the one with the same identifier. Cards get
     /// the public key, under the same identifier.
@@ -29,11 +32,7 @@ impl Adm {
         private_key: &[u8; 32],
         now_ms: i64,
     ) -> Result<(), ProvisionError> {
-        let key = private(scheme, private_key).ok_or_else(|| ProvisionError::Policy {
-            index: 0,
-            field: "home_network_key",
-            rule: "must be a private key of Profile A or B".into(),
-        })?;
+        let key = private(scheme, private_key).ok_or_else(no_key)?;
         let mut entries = load_entries(&self.config, self.store.as_mut(), &self.kek)?;
         let mut kept = Zeroizing::new(Vec::with_capacity(entries.len() + ENTRY_OCTETS));
         for entry in entries.chunks_exact(ENTRY_OCTETS) {
@@ -57,9 +56,56 @@ impl Adm {
         Ok(())
     }
 
+    /// Makes a private key of the home network under an identifier that is free: the given one, or the lowest. Returns the
+    /// identifier and the public key, for cards.
+    ///
+    /// # Errors
+    /// [`ProvisionError::HomeNetworkKeyExists`], a scheme without keys, or the store failed.
+    pub fn add_home_network_key(
+        &mut self,
+        key_id: Option<u8>,
+        scheme: Scheme,
+        now_ms: i64,
+    ) -> Result<(u8, PublicKey), ProvisionError> {
+        let keys = self.home_network_keys();
+        let is_free = |wanted: &u8| keys.iter().all(|(id, _)| id != wanted);
+        let key_id = match key_id {
+            Some(key_id) if !is_free(&key_id) => {
+                return Err(ProvisionError::HomeNetworkKeyExists(key_id));
+            }
+            Some(key_id) => key_id,
+            None => (0..=u8::MAX)
+                .find(is_free)
+                .ok_or(ProvisionError::HomeNetworkKeyExists(u8::MAX))?,
+        };
+        let mut octets = Zeroizing::new([0; 32]);
+        // All but one in 2^32 draws are scalars of P-256.
+        for _ in 0..DRAWS_MAX {
+            (self.entropy)(&mut *octets)?;
+            if let Some(public) = private(scheme, &octets).and_then(|key| key.public().ok()) {
+                self.set_home_network_key(key_id, scheme, &octets, now_ms)?;
+                return Ok((key_id, public));
+            }
+        }
+        Err(no_key())
+    }
+
+    /// The public keys of the home network, by identifier.
+    pub fn home_network_keys(&self) -> Vec<(u8, PublicKey)> {
+        self.home_network.public_keys()
+    }
+
     /// The SUPI in a SUCI, `imsi-...`; `None` when it does not open or is another network's.
     pub(crate) fn reveal(&self, suci: &[u8]) -> Option<String> {
         self.home_network.reveal(suci).ok().map(|imsi| supi(&imsi))
+    }
+}
+
+fn no_key() -> ProvisionError {
+    ProvisionError::Policy {
+        index: 0,
+        field: "home_network_key",
+        rule: "must be a private key of Profile A or B".into(),
     }
 }
 

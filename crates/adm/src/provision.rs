@@ -40,6 +40,9 @@ pub enum ProvisionError {
         /// Place in the list that was imported.
         index: usize,
     },
+    /// The home network has a key of this identifier, or no identifier is left.
+    #[error("key_id: {0} is in use; cards hold the public key under it")]
+    HomeNetworkKeyExists(u8),
     /// The policy does not allow the device.
     #[error("{field}: {rule}")]
     Policy {
@@ -62,6 +65,7 @@ impl ProvisionError {
             Self::UnknownDevice(_) => "device_unknown",
             Self::DeviceExists { .. } => "device_exists",
             Self::SubscriberExists { .. } => "subscriber_exists",
+            Self::HomeNetworkKeyExists(_) => "home_network_key_exists",
             Self::Policy { .. } => "policy_refused",
             Self::Adm(error) => error.name(),
         }

@@ -4,7 +4,6 @@
 use ambit_protocol::DeviceForm;
 use ambit_provisioning::{DeviceSpec, format_device_id};
 use ambit_store::{NewDevice, NewSubscriber, SQN_MAX, StoreError, SubscriberRow};
-use ambit_uicc::algorithms::TuakRes;
 use ambit_uicc::{Algorithm, Subscriber};
 use zeroize::Zeroizing;
 
@@ -49,7 +48,7 @@ impl Adm {
         }
         let algorithms: Vec<String> = subscribers
             .iter()
-            .map(|s| algorithm_name(s.secrets.algorithm()))
+            .map(|s| s.secrets.algorithm().to_string())
             .collect();
         let rows: Vec<NewDevice<'_>> = subscribers
             .iter()
@@ -104,10 +103,13 @@ impl Adm {
             field: "algorithm",
             value: row.algorithm.clone(),
         };
-        let (algorithm, opc_octets) = parse_algorithm(&row.algorithm).ok_or_else(unknown)?;
+        let algorithm: Algorithm = row.algorithm.parse().map_err(|_| unknown())?;
         let purpose = Purpose::SubscriberSecrets { device_id };
         let secrets = self.kek.unwrap_any(&purpose, &row.secret_wrapped)?;
-        let at = secrets.len().checked_sub(opc_octets).ok_or_else(unknown)?;
+        let at = secrets
+            .len()
+            .checked_sub(algorithm.opc_octets())
+            .ok_or_else(unknown)?;
         let (k, opc) = secrets.split_at_checked(at).ok_or_else(unknown)?;
         Subscriber::new(algorithm, k, opc).map_err(|_| unknown())
     }
@@ -154,28 +156,4 @@ fn check(index: usize, subscriber: &SubscriberSpec) -> Result<(), ProvisionError
     } else {
         Ok(())
     }
-}
-
-/// `milenage`, or `tuak-<iterations>-<octets of RES>`.
-fn algorithm_name(algorithm: Algorithm) -> String {
-    match algorithm {
-        Algorithm::Milenage => "milenage".into(),
-        Algorithm::Tuak { iterations, res } => format!("tuak-{iterations}-{}", res as u8),
-    }
-}
-
-/// The algorithm of a name, and the octets of its OPc or TOPc.
-fn parse_algorithm(name: &str) -> Option<(Algorithm, usize)> {
-    if name == "milenage" {
-        return Some((Algorithm::Milenage, 16));
-    }
-    let (iterations, res) = name.strip_prefix("tuak-")?.split_once('-')?;
-    let iterations = iterations.parse().ok()?;
-    let res = match res {
-        "4" => TuakRes::Octets4,
-        "8" => TuakRes::Octets8,
-        "16" => TuakRes::Octets16,
-        _ => return None,
-    };
-    Some((Algorithm::Tuak { iterations, res }, 32))
 }

@@ -6,6 +6,7 @@
 mod evidence;
 mod execute;
 mod server;
+mod subscribers;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -44,6 +45,22 @@ pub(crate) enum Request {
     DeviceRotateKey {
         device_id: String,
     },
+    /// Import subscribers from what [`ambit_provisioning::write_subscribers`] writes; `lines` as above.
+    SubscriberImport {
+        csv: Secret,
+        lines: Vec<u64>,
+    },
+    SubscriberList,
+    /// By IMSI, SUPI or device ID.
+    SubscriberShow {
+        name: String,
+    },
+    /// Make a private key of the home network; profile `a` or `b`.
+    HomeNetworkKeyAdd {
+        key_id: Option<u8>,
+        profile: char,
+    },
+    HomeNetworkKeyList,
     RecordList {
         device_id: Option<String>,
         since_ms: Option<i64>,
@@ -82,6 +99,9 @@ impl Request {
                 | Self::DeviceRotateKey { .. }
                 | Self::EvidenceTag { .. }
                 | Self::EvidenceCheckpoint
+                | Self::SubscriberImport { .. }
+                | Self::HomeNetworkKeyAdd { .. }
+                | Self::HomeNetworkKeyList
         )
     }
 }
@@ -130,6 +150,10 @@ pub(crate) fn run(
         // Reading goes on beside a writer, core or command.
         let mut store = dir.open_to_read()?;
         return execute::read(&mut store, request, row);
+    }
+    if matches!(request, Request::HomeNetworkKeyList) {
+        // Looking makes no store.
+        dir.open_to_read()?;
     }
     let started = Instant::now();
     loop {

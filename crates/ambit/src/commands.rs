@@ -4,13 +4,21 @@ pub(crate) mod demo;
 pub(crate) mod device;
 pub(crate) mod event;
 pub(crate) mod evidence;
+pub(crate) mod home_network_key;
 pub(crate) mod lab;
 pub(crate) mod ran;
 pub(crate) mod record;
 pub(crate) mod serve;
+pub(crate) mod subscriber;
+pub(crate) mod uicc;
 pub(crate) mod vectors;
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, stdin};
+use std::path::Path;
+
+use indicatif::{ProgressBar, ProgressDrawTarget};
+use serde_json::Value;
 
 use crate::Place;
 use crate::admin::{self, Request};
@@ -41,4 +49,58 @@ fn print_rows(
         result.is_ok()
     })?;
     printed(result.and_then(|()| rows.finish()))
+}
+
+/// Asks for one row and prints it.
+fn one(place: &Place, request: &Request, json: bool) -> Result<(), Failure> {
+    let mut shown = Value::Null;
+    admin::run(place, request, &mut |row| {
+        shown = row;
+        true
+    })?;
+    print_one(&shown, json)
+}
+
+fn print_one(row: &Value, json: bool) -> Result<(), Failure> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    if json {
+        return printed(writeln!(out, "{row}"));
+    }
+    for (name, value) in row.as_object().into_iter().flatten() {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Null => "-".into(),
+            other => other.to_string(),
+        };
+        printed(writeln!(out, "{name:<12} {text}"))?;
+    }
+    Ok(())
+}
+
+/// A file as text; - is standard input.
+fn read(path: &Path) -> Result<String, Failure> {
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::InvalidData => {
+            Failure::input("not_utf8", format!("{}: is not UTF-8", path.display()))
+        }
+        _ => Failure::io(path.display(), &error),
+    };
+    let mut text = String::new();
+    if path == Path::new("-") {
+        stdin().read_to_string(&mut text).map_err(failed)?;
+    } else {
+        File::open(path)
+            .and_then(|mut file| file.read_to_string(&mut text))
+            .map_err(failed)?;
+    }
+    Ok(text)
+}
+
+/// A spinner on a terminal; nothing elsewhere.
+fn spinner(message: String) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    bar.set_message(message);
+    bar.enable_steady_tick(std::time::Duration::from_millis(100));
+    bar
 }

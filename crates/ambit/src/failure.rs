@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use ambit_adm::{OpenError, ProvisionError};
-use ambit_provisioning::CsvErrors;
+use ambit_provisioning::{BatchError, CsvErrors};
 use ambit_store::StoreError;
 use serde::{Deserialize, Serialize};
 
@@ -91,5 +91,16 @@ impl From<StoreError> for Failure {
 impl From<CsvErrors> for Failure {
     fn from(errors: CsvErrors) -> Self {
         Self::input("csv_refused", format!("nothing was imported\n{errors}"))
+    }
+}
+
+impl From<BatchError> for Failure {
+    fn from(error: BatchError) -> Self {
+        match error {
+            BatchError::Csv(errors) => {
+                Self::input("csv_refused", format!("nothing was made\n{errors}"))
+            }
+            error @ BatchError::Random(_) => Self::resource("entropy_failed", error),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! `ambit`: the command line of the Ambit core.
 
 mod admin;
+mod card_dir;
 mod commands;
 mod config;
 mod data_dir;
@@ -36,6 +37,12 @@ enum Command {
     Ran(commands::ran::Ran),
     #[command(subcommand)]
     Device(commands::device::Device),
+    #[command(subcommand)]
+    Subscriber(commands::subscriber::Subscriber),
+    #[command(subcommand, name = "home-network-key")]
+    HomeNetworkKey(commands::home_network_key::HomeNetworkKey),
+    #[command(subcommand)]
+    Uicc(commands::uicc::Uicc),
     #[command(subcommand)]
     Record(commands::record::Record),
     #[command(subcommand)]
@@ -78,6 +85,9 @@ fn main() -> ExitCode {
         Command::Serve(command) => command.run(),
         Command::Ran(command) => command.run(),
         Command::Device(command) => command.run(),
+        Command::Subscriber(command) => command.run(),
+        Command::HomeNetworkKey(command) => command.run(),
+        Command::Uicc(command) => command.run(),
         Command::Record(command) => command.run(),
         Command::Event(command) => command.run(),
         Command::Evidence(command) => command.run(),

@@ -5,7 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use ambit_protocol::{Cause, Form};
 use ambit_provisioning::format_device_id;
-use ambit_store::{CredentialRow, DeviceRow, EventRow, RecordRow};
+use ambit_store::{CredentialRow, DeviceRow, EventRow, RecordRow, SubscriberRow};
+use ambit_uicc::suci::PublicKey;
 use serde_json::{Map, Value, json};
 
 /// A device as JSON. No key, wrapped or not.
@@ -27,6 +28,33 @@ pub(crate) fn device(row: &DeviceRow) -> Value {
         "disabled": row.disabled,
         "counter_last": row.counter_last,
         "created": time(row.created_ms),
+    })
+}
+
+/// A subscriber with its device as JSON. No secret, wrapped or not.
+pub(crate) fn subscriber(row: &DeviceRow, subscriber: &SubscriberRow) -> Value {
+    let mut shown = device(row);
+    if let Some(object) = shown.as_object_mut() {
+        object.insert("supi".into(), subscriber.supi.clone().into());
+        object.insert("algorithm".into(), subscriber.algorithm.clone().into());
+        object.insert("sqn".into(), format!("{:012x}", subscriber.sqn).into());
+        let registered = subscriber.registered_ms.map(time);
+        object.insert("registered".into(), registered.into());
+    }
+    shown
+}
+
+/// A public key of the home network, with the text that `uicc personalise --suci-key` takes.
+pub(crate) fn home_network_key(key_id: u8, key: &PublicKey) -> Value {
+    let public_key = hex::encode(key.octets());
+    json!({
+        "key_id": key_id,
+        "profile": match key {
+            PublicKey::A(_) => "A",
+            PublicKey::B(_) => "B",
+        },
+        "suci_key": format!("{key_id}:{public_key}"),
+        "public_key": public_key,
     })
 }
 
@@ -171,7 +199,9 @@ pub(crate) fn cause(number: u8) -> &'static str {
 }
 
 fn form(number: u8) -> &'static str {
-    Form::from_number(number).map_or("unknown", Form::name)
+    let forms = Form::ALL.into_iter().chain([Form::Aka]);
+    let known = forms.into_iter().find(|form| form.number() == number);
+    known.map_or("unknown", Form::name)
 }
 
 /// Prints rows: with `json` one object a line, else the named columns, each as wide as asked.

@@ -71,7 +71,18 @@ fn every_command_has_a_help_that_says_what_it_does_and_stands_in_the_reference()
     let reference = read("docs/reference/cli.md");
     let help = place.ok(&["--help"]);
     for command in [
-        "demo", "serve", "ran", "device", "record", "event", "vectors", "lab", "evidence",
+        "demo",
+        "serve",
+        "ran",
+        "device",
+        "subscriber",
+        "home-network-key",
+        "uicc",
+        "record",
+        "event",
+        "vectors",
+        "lab",
+        "evidence",
     ] {
         assert!(help.contains(command));
         assert!(

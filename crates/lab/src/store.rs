@@ -116,6 +116,13 @@ impl Store for SharedStore {
         self.lock().subscriber(supi)
     }
 
+    fn subscribers_for_each(
+        &mut self,
+        f: &mut dyn FnMut(SubscriberRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.lock().subscribers_for_each(f)
+    }
+
     fn sqn_allocate(&mut self, device: i64) -> Result<Challenge, StoreError> {
         self.lock().sqn_allocate(device)
     }

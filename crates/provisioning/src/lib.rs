@@ -1,10 +1,17 @@
+//! An operator's files: the device CSV (here), batches of cards to be made ([`read_batch`]) and what comes back of them, with
+//! secrets under transport keys ([`read_subscribers`]).
+//!
 //! The device CSV: `device_id,device_type,suite,form,key,tag_len,fleet,credential`.
 //!
 //! One line a device, a header line first, columns in any order. `device_id` and `device_type` must be there; an empty or
 //! absent `suite` is 1, `form` is `beacon` (`dt` for type 1), `tag_len` 8, `fleet` `default`, `credential` `operator`. An empty
 //! `key` asks the reader of the file to generate one.
 
+mod batch;
 mod credential;
+mod output;
+mod table;
+mod transport;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,7 +21,12 @@ use ambit_protocol::{DeviceForm, DeviceType, RootKey, Suite, TagLen};
 use csv::{ReaderBuilder, StringRecord, Trim};
 use zeroize::Zeroizing;
 
+pub use batch::{BATCH_COLUMNS, BatchError, CardPins, CardSpec, read_batch};
 pub use credential::CredentialKind;
+pub use output::{
+    OUTPUT_COLUMNS, SubscriberEntry, read_subscribers, write_cards, write_subscribers,
+};
+pub use transport::{SECRET_COLUMNS, TransportKeyError, TransportKeys};
 
 /// The columns, in the order in which they are written.
 pub const COLUMNS: [&str; 8] = [
@@ -214,6 +226,24 @@ pub fn format_device_id(device_id: &[u8]) -> String {
     }
 }
 
+/// Values that may stand once in a file, and where they stand.
+#[derive(Default)]
+struct Seen(HashMap<(&'static str, Vec<u8>), u64>);
+
+impl Seen {
+    fn check(
+        &mut self,
+        column: &'static str,
+        value: &[u8],
+        line: u64,
+    ) -> Result<(), (&'static str, String)> {
+        match self.0.insert((column, value.to_vec()), line) {
+            None => Ok(()),
+            Some(first) => Err((column, format!("stands on line {first} already"))),
+        }
+    }
+}
+
 /// Where each known column stands.
 struct Columns([Option<usize>; COLUMNS.len()]);
 
@@ -255,56 +285,67 @@ impl Columns {
         record: &StringRecord,
         line: u64,
     ) -> Result<DeviceSpec, (&'static str, String)> {
-        let [id, kind, suite, form, key, tag_len, fleet, credential] = self
+        let fields = self
             .0
             .map(|place| place.and_then(|p| record.get(p)).unwrap_or_default());
-        let device_id = parse_device_id(id).map_err(|rule| ("device_id", rule))?;
-        let device_type: DeviceType = kind
-            .parse()
-            .map_err(|_| ("device_type", "must be 1, 2a, 2b or 2c".into()))?;
-        let suite = match suite {
-            "" => Suite::AesCmac,
-            text => text
-                .parse()
-                .ok()
-                .and_then(Suite::from_number)
-                .ok_or(("suite", "must be 1, 2 or 3".to_owned()))?,
-        };
-        let form = match form {
-            "" if device_type == DeviceType::Type1 => DeviceForm::Dt,
-            "" => DeviceForm::Beacon,
-            text => text.parse().map_err(|e| ("form", rule_of(&e)))?,
-        };
-        device_type.check(form).map_err(|e| ("form", rule_of(&e)))?;
-        let tag_len = match tag_len {
-            "" => TagLen::default(),
-            text => text
-                .parse()
-                .ok()
-                .and_then(TagLen::from_octets)
-                .ok_or(("tag_len", "must be 4, 8 or 16".to_owned()))?,
-        };
-        let fleet = match fleet {
-            "" => "default",
-            text => text,
-        };
-        if fleet.len() > FLEET_OCTETS_MAX || fleet.chars().any(char::is_control) {
-            let rule =
-                format!("must have at most {FLEET_OCTETS_MAX} octets and no control characters");
-            return Err(("fleet", rule));
-        }
-        Ok(DeviceSpec {
-            line,
-            device_id,
-            device_type,
-            suite,
-            form,
-            key: parse_key(key).map_err(|rule| ("key", rule))?,
-            tag_len,
-            fleet: fleet.to_owned(),
-            credential: parse_credential(credential).map_err(|rule| ("credential", rule))?,
-        })
+        parse_device(fields, line)
     }
+}
+
+/// A device from the texts of [`COLUMNS`], which stand on a line.
+///
+/// # Errors
+/// The column and the rule that it breaks.
+pub fn parse_device(
+    fields: [&str; COLUMNS.len()],
+    line: u64,
+) -> Result<DeviceSpec, (&'static str, String)> {
+    let [id, kind, suite, form, key, tag_len, fleet, credential] = fields;
+    let device_id = parse_device_id(id).map_err(|rule| ("device_id", rule))?;
+    let device_type: DeviceType = kind
+        .parse()
+        .map_err(|_| ("device_type", "must be 1, 2a, 2b or 2c".into()))?;
+    let suite = match suite {
+        "" => Suite::AesCmac,
+        text => text
+            .parse()
+            .ok()
+            .and_then(Suite::from_number)
+            .ok_or(("suite", "must be 1, 2 or 3".to_owned()))?,
+    };
+    let form = match form {
+        "" if device_type == DeviceType::Type1 => DeviceForm::Dt,
+        "" => DeviceForm::Beacon,
+        text => text.parse().map_err(|e| ("form", rule_of(&e)))?,
+    };
+    device_type.check(form).map_err(|e| ("form", rule_of(&e)))?;
+    let tag_len = match tag_len {
+        "" => TagLen::default(),
+        text => text
+            .parse()
+            .ok()
+            .and_then(TagLen::from_octets)
+            .ok_or(("tag_len", "must be 4, 8 or 16".to_owned()))?,
+    };
+    let fleet = match fleet {
+        "" => "default",
+        text => text,
+    };
+    if fleet.len() > FLEET_OCTETS_MAX || fleet.chars().any(char::is_control) {
+        let rule = format!("must have at most {FLEET_OCTETS_MAX} octets and no control characters");
+        return Err(("fleet", rule));
+    }
+    Ok(DeviceSpec {
+        line,
+        device_id,
+        device_type,
+        suite,
+        form,
+        key: parse_key(key).map_err(|rule| ("key", rule))?,
+        tag_len,
+        fleet: fleet.to_owned(),
+        credential: parse_credential(credential).map_err(|rule| ("credential", rule))?,
+    })
 }
 
 /// Subscribers bring more than this file has columns for.

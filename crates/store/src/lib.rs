@@ -104,6 +104,12 @@ pub trait Store: Send {
     /// The subscriber with this SUPI.
     fn subscriber(&mut self, supi: &str) -> Result<Option<SubscriberRow>, StoreError>;
 
+    /// Walks all subscribers by row id of their devices, until `f` breaks.
+    fn subscribers_for_each(
+        &mut self,
+        f: &mut dyn FnMut(SubscriberRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
     /// Takes the next sequence number of a subscriber. It is on disk when this returns, and no other call, in whatever
     /// process, returns it too.
     ///

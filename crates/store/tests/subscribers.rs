@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use ambit_store::*;
 
@@ -76,6 +77,37 @@ fn seq_rises_by_one_and_ind_goes_round() {
         assert_eq!((challenge.sqn >> 5, challenge.sqn & 31), (n, n % 32));
         assert_eq!(challenge.number, n);
     }
+}
+
+#[test]
+fn subscribers_are_walked_by_device_until_the_reader_has_enough() {
+    let mut store = with(7);
+    let (devices, supis) = (
+        [device(b"b"), device(b"c")],
+        ["imsi-001010000000003", "imsi-001010000000002"],
+    );
+    store.devices_insert(&[device(b"operator's")]).unwrap();
+    store
+        .subscribers_insert(&devices, &supis.map(|supi| account(supi, 9)))
+        .unwrap();
+    let mut walk = |most: usize| {
+        let mut seen = Vec::new();
+        let f = &mut |row: SubscriberRow| {
+            seen.push((row.device, row.supi, row.sqn));
+            if seen.len() < most {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        };
+        store.subscribers_for_each(f).unwrap();
+        seen
+    };
+    let all = walk(9);
+    assert_eq!(all.len(), 3);
+    assert_eq!(all[0], (1, "imsi-001010000000001".into(), 7));
+    assert_eq!(all[1], (3, "imsi-001010000000003".into(), 9));
+    assert_eq!(walk(2), all[..2]);
 }
 
 #[test]

@@ -47,6 +47,56 @@ pub enum TuakRes {
     Octets16 = 16,
 }
 
+impl Algorithm {
+    /// Octets of OPc or TOPc.
+    pub const fn opc_octets(self) -> usize {
+        match self {
+            Self::Milenage => 16,
+            Self::Tuak { .. } => 32,
+        }
+    }
+}
+
+/// `milenage`, or `tuak-<iterations>-<octets of RES>`.
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Milenage => f.write_str("milenage"),
+            Self::Tuak { iterations, res } => write!(f, "tuak-{iterations}-{}", *res as u8),
+        }
+    }
+}
+
+/// What [`Display`](fmt::Display) gives; `tuak` alone is `tuak-1-8`.
+impl core::str::FromStr for Algorithm {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const RULE: &str =
+            "must be milenage, tuak or tuak-<iterations, 1 to 255>-<octets of RES: 4, 8 or 16>";
+        if text == "milenage" {
+            return Ok(Self::Milenage);
+        }
+        let parameters = match text {
+            "tuak" => ("1", "8"),
+            _ => text
+                .strip_prefix("tuak-")
+                .and_then(|rest| rest.split_once('-'))
+                .ok_or(RULE)?,
+        };
+        let res = match parameters.1 {
+            "4" => TuakRes::Octets4,
+            "8" => TuakRes::Octets8,
+            "16" => TuakRes::Octets16,
+            _ => return Err(RULE),
+        };
+        match parameters.0.parse() {
+            Ok(iterations @ 1..) => Ok(Self::Tuak { iterations, res }),
+            _ => Err(RULE),
+        }
+    }
+}
+
 /// What f1 to f5 give for one RAND, SQN and AMF. Wiped on drop, never printed.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct AkaVector {

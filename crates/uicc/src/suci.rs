@@ -81,6 +81,14 @@ impl HomeNetwork {
         self.keys.push((key_id, key));
     }
 
+    /// The public keys, for cards, by identifier.
+    pub fn public_keys(&self) -> Vec<(u8, PublicKey)> {
+        let key = |(id, key): &(u8, PrivateKey)| Some((*id, key.public().ok()?));
+        let mut keys: Vec<_> = self.keys.iter().filter_map(key).collect();
+        keys.sort_unstable_by_key(|(id, _)| *id);
+        keys
+    }
+
     /// The IMSI that `identity`, contents of a 5GS mobile identity, stands for.
     ///
     /// # Errors

@@ -109,6 +109,13 @@ impl Store for TestStore {
         self.call(NEVER, |s| s.subscriber(supi))
     }
 
+    fn subscribers_for_each(
+        &mut self,
+        f: &mut dyn FnMut(SubscriberRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.call(NEVER, |s| s.subscribers_for_each(f))
+    }
+
     fn sqn_allocate(&mut self, device: i64) -> Result<Challenge, StoreError> {
         self.call(|f| f.accept, |s| s.sqn_allocate(device))
     }

@@ -11,7 +11,7 @@ use ambit_provisioning::{
 use ambit_store::{EventFilter, RecordFilter, Store};
 use serde_json::{Value, json};
 
-use super::{Request, evidence};
+use super::{Request, evidence, subscribers};
 use crate::failure::Failure;
 use crate::show;
 
@@ -54,6 +54,9 @@ pub(crate) fn change(
                 row(evidence::checkpoint(&checkpoint));
             }
         }
+        Request::SubscriberImport { .. }
+        | Request::HomeNetworkKeyAdd { .. }
+        | Request::HomeNetworkKeyList => return subscribers::change(adm, request, now_ms, row),
         _ => return read(adm.store(), request, row),
     }
     Ok(())
@@ -116,11 +119,16 @@ pub(crate) fn read(
             known_kind(kind.as_deref())?;
             events(store, kind.as_deref(), *since_ms, row)?;
         }
+        Request::SubscriberList => subscribers::list(store, row)?,
+        Request::SubscriberShow { name } => subscribers::show(store, name, row)?,
         Request::DeviceImport { .. }
         | Request::DeviceSetDisabled { .. }
         | Request::DeviceRotateKey { .. }
         | Request::EvidenceTag { .. }
-        | Request::EvidenceCheckpoint => {
+        | Request::EvidenceCheckpoint
+        | Request::SubscriberImport { .. }
+        | Request::HomeNetworkKeyAdd { .. }
+        | Request::HomeNetworkKeyList => {
             return Err(Failure::resource(
                 "read_only",
                 "the store is open for reading only",
@@ -131,12 +139,13 @@ pub(crate) fn read(
 }
 
 /// Kinds of events besides the outcomes of reports.
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 8] = [
     "report_accepted",
     "devices_imported",
     "device_was_disabled",
     "device_was_enabled",
     "device_key_rotated",
+    "home_network_key_set",
     "events_dropped",
     "type1_allowed_in_public",
 ];
@@ -196,7 +205,8 @@ fn events(
 }
 
 fn import(adm: &mut Adm, devices: &[DeviceSpec], now_ms: i64) -> Result<(), Failure> {
-    let taken = taken(adm, devices)?;
+    let ids: Vec<&[u8]> = devices.iter().map(|d| d.device_id.as_slice()).collect();
+    let taken = taken(adm, &ids)?;
     let mut errors = Vec::new();
     for device in devices {
         // The command line fills empty keys before it asks, so that no key can be lost between the two.
@@ -225,16 +235,16 @@ fn import(adm: &mut Adm, devices: &[DeviceSpec], now_ms: i64) -> Result<(), Fail
 }
 
 /// Those of the devices' IDs that are in the store: looked up one by one when they are few, else by one walk over all.
-fn taken(adm: &mut Adm, devices: &[DeviceSpec]) -> Result<HashSet<Vec<u8>>, Failure> {
+pub(super) fn taken(adm: &mut Adm, ids: &[&[u8]]) -> Result<HashSet<Vec<u8>>, Failure> {
     let mut taken = HashSet::new();
-    if devices.len() < 256 {
-        for device in devices {
-            if let Some(row) = adm.store().device(&device.device_id)? {
+    if ids.len() < 256 {
+        for id in ids {
+            if let Some(row) = adm.store().device(id)? {
                 taken.insert(row.device_id);
             }
         }
     } else {
-        let asked: HashSet<&[u8]> = devices.iter().map(|d| d.device_id.as_slice()).collect();
+        let asked: HashSet<&[u8]> = ids.iter().copied().collect();
         adm.store().devices_for_each(&mut |row| {
             if asked.contains(row.device_id.as_slice()) {
                 taken.insert(row.device_id);
@@ -245,7 +255,7 @@ fn taken(adm: &mut Adm, devices: &[DeviceSpec]) -> Result<HashSet<Vec<u8>>, Fail
     Ok(taken)
 }
 
-fn device(text: &str) -> Result<Vec<u8>, Failure> {
+pub(super) fn device(text: &str) -> Result<Vec<u8>, Failure> {
     parse_device_id(text)
         .map_err(|rule| Failure::input("device_id_invalid", format!("device_id: {rule}")))
 }
@@ -265,7 +275,7 @@ fn known(store: &mut dyn Store, text: Option<&str>) -> Result<Option<Vec<u8>>, F
     }
 }
 
-fn flow(wants_more: bool) -> ControlFlow<()> {
+pub(super) fn flow(wants_more: bool) -> ControlFlow<()> {
     if wants_more {
         ControlFlow::Continue(())
     } else {

@@ -2,8 +2,6 @@
 
 mod keys_out;
 
-use std::fs::File;
-use std::io::{Read, stdin};
 use std::path::{Path, PathBuf};
 
 use ambit_protocol::{DeviceForm, DeviceType, RootKey, Suite, TagLen};
@@ -11,12 +9,11 @@ use ambit_provisioning::{
     CredentialKind, DeviceSpec, parse_device_id, parse_key, read_csv, write_csv,
 };
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use self::keys_out::KeysOut;
-use super::{print_rows, printed};
+use super::{one, print_one, print_rows, printed, read, spinner};
 use crate::Place;
 use crate::admin::{self, Request, Secret};
 use crate::failure::Failure;
@@ -345,14 +342,6 @@ fn import(
     })
 }
 
-/// A spinner on a terminal; nothing elsewhere.
-fn spinner(message: String) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    bar.set_message(message);
-    bar.enable_steady_tick(std::time::Duration::from_millis(100));
-    bar
-}
-
 fn copy(device: &DeviceSpec) -> DeviceSpec {
     DeviceSpec {
         device_id: device.device_id.clone(),
@@ -388,50 +377,6 @@ fn credential(text: &str) -> Result<CredentialKind, &'static str> {
         CredentialKind::Uicc => Err("must be operator or uicc-aiot"),
         kind => Ok(kind),
     }
-}
-
-fn read(path: &Path) -> Result<String, Failure> {
-    let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::InvalidData => {
-            Failure::input("not_utf8", format!("{}: is not UTF-8", path.display()))
-        }
-        _ => Failure::io(path.display(), &error),
-    };
-    let mut text = String::new();
-    if path == Path::new("-") {
-        stdin().read_to_string(&mut text).map_err(failed)?;
-    } else {
-        File::open(path)
-            .and_then(|mut file| file.read_to_string(&mut text))
-            .map_err(failed)?;
-    }
-    Ok(text)
-}
-
-fn one(place: &Place, request: &Request, json: bool) -> Result<(), Failure> {
-    let mut shown = Value::Null;
-    admin::run(place, request, &mut |row| {
-        shown = row;
-        true
-    })?;
-    print_one(&shown, json)
-}
-
-fn print_one(row: &Value, json: bool) -> Result<(), Failure> {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    if json {
-        return printed(writeln!(out, "{row}"));
-    }
-    for (name, value) in row.as_object().into_iter().flatten() {
-        let text = match value {
-            Value::String(text) => text.clone(),
-            Value::Null => "-".into(),
-            other => other.to_string(),
-        };
-        printed(writeln!(out, "{name:<12} {text}"))?;
-    }
-    Ok(())
 }
 
 fn report(json: bool, imported: &Imported) -> Result<(), Failure> {

@@ -9,14 +9,18 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use ambit_device::Profile;
+use ambit_protocol::area::Plmn;
 use ambit_protocol::{AreaId, RootKey, Snid};
 use ambit_provisioning::{DeviceSpec, read_csv};
 use ambit_ran::air::{AirConfig, Channel};
-use ambit_ran::fleet::{self, Fate, Fleet, FleetConfig, Schedule, ScheduleId, numbered_payload};
+use ambit_ran::fleet::{
+    self, Fate, Fleet, FleetCard, FleetConfig, Schedule, ScheduleId, numbered_payload,
+};
 use ambit_ran::frame::SiteReader;
 use ambit_ran::gnb::{GnbConfig, ReaderConfig};
 use ambit_ran::net::{NetConfig, Progress, Stop, Summary, run};
 use ambit_ran::site::Site;
+use ambit_uicc::terminal::{InProcess, Terminal, UsimCard};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -25,13 +29,14 @@ use signal_hook::iterator::Signals;
 
 use self::state::State;
 use super::printed;
+use crate::card_dir::{self, CardDir};
 use crate::config::Config;
 use crate::failure::Failure;
 
 /// Run readers and devices against a core.
 ///
-/// The devices come from the CSV that was imported into the core, keys included. Each registers and then reports at its
-/// share of --rate. Their non-volatile memory (anchors, counters) is kept in a state file between runs, as real devices keep
+/// The devices come from the CSV that was imported into the core, keys included, or have the cards of a directory, or both.
+/// Each registers and then reports at its share of --rate. Their non-volatile memory (anchors, counters) is kept in a state file between runs, as real devices keep
 /// theirs. A core that is not there or goes away is waited for.
 #[derive(Args)]
 pub(crate) struct Ran {
@@ -39,8 +44,11 @@ pub(crate) struct Ran {
     #[arg(long, value_name = "ADDR")]
     n2: String,
     /// Device CSV with keys.
-    #[arg(long, value_name = "FILE")]
-    devices: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "cards")]
+    devices: Option<PathBuf>,
+    /// Devices with emulated cards: what `ambit uicc personalise` made. A directory of cards, or one card.
+    #[arg(long, value_name = "DIR")]
+    cards: Option<PathBuf>,
     /// Configuration file: the network, its epoch, and the readers (`[[reader]]`).
     #[arg(long, value_name = "FILE", env = "AMBIT_CONFIG")]
     config: Option<PathBuf>,
@@ -65,7 +73,7 @@ pub(crate) struct Ran {
     /// Seed of the air and the devices [default: drawn].
     #[arg(long)]
     seed: Option<u64>,
-    /// The devices' non-volatile memory [default: FILE.state beside --devices].
+    /// The devices' non-volatile memory [default: FILE.state beside --devices, DIR.state beside --cards].
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Write what each device said and saw accepted, one JSON object an item.
@@ -92,22 +100,17 @@ impl Ran {
             ));
         }
         let n2 = resolve(&self.n2)?;
-        let file = File::open(&self.devices)
-            .map_err(|error| Failure::io(self.devices.display(), &error))?;
-        let devices = read_csv(file).map_err(|errors| {
-            Failure::input(
-                "csv_refused",
-                format!("{}\n{errors}", self.devices.display()),
-            )
-        })?;
+        let devices = self.devices(&config)?;
+        let beside = self.devices.as_deref().or(self.cards.as_deref());
         let state_file = self
             .state
             .clone()
-            .unwrap_or_else(|| state_beside(&self.devices));
+            .unwrap_or_else(|| state_beside(beside.unwrap_or(Path::new("ambit-ran"))));
         let _in_use = state::lock(&state_file)?;
         let state = State::read(&state_file)?;
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
-        let mut site = self.site(&config, &devices, &state, seed)?;
+        let count = devices.len();
+        let mut site = self.site(&config, devices, &state, seed)?;
         // From here on counters are used: a run that does not come to its end must not use them again.
         state.mark_in_use(&state_file)?;
 
@@ -125,7 +128,7 @@ impl Ran {
         net.duration_ms = self
             .seconds
             .map(|s| s.saturating_add(self.linger).saturating_mul(1000));
-        let bar = self.bar(devices.len());
+        let bar = self.bar(count);
         let over_ms = self.seconds.map_or(u64::MAX, |s| s.saturating_mul(1000));
         let summary = run(&mut site, &net, &stop, |progress| {
             show_progress(bar.as_ref(), progress);
@@ -149,10 +152,36 @@ impl Ran {
         }
     }
 
+    /// Devices with keys, then devices with cards. The cards are in hand from here on.
+    fn devices(&self, config: &Config) -> Result<Vec<RanDevice>, Failure> {
+        let mut devices = Vec::new();
+        if let Some(path) = &self.devices {
+            let name = path.display();
+            let file = File::open(path).map_err(|error| Failure::io(name, &error))?;
+            let refused = |errors: &dyn std::fmt::Display| {
+                Failure::input("csv_refused", format!("{}\n{errors}", path.display()))
+            };
+            for device in read_csv(file).map_err(|errors| refused(&errors))? {
+                if device.key.is_none() {
+                    let line = device.line;
+                    return Err(refused(&format!("line {line}, column key: must be given")));
+                }
+                devices.push(RanDevice { device, card: None });
+            }
+        }
+        if let Some(path) = &self.cards {
+            let plmn = config.snid()?.plmn();
+            for path in card_dir::find(path)? {
+                devices.push(RanDevice::with_card(&path, plmn)?);
+            }
+        }
+        Ok(devices)
+    }
+
     fn site(
         &self,
         config: &Config,
-        devices: &[DeviceSpec],
+        devices: Vec<RanDevice>,
         state: &State,
         seed: u64,
     ) -> Result<Site, Failure> {
@@ -183,15 +212,7 @@ impl Ran {
         );
         let schedules = self.schedules(&mut fleet, devices.len());
         let mut rng = fastrand::Rng::with_seed(seed);
-        for (n, device) in devices.iter().enumerate() {
-            let Some(key) = &device.key else {
-                let message = format!(
-                    "{}: line {}, column key: must be given",
-                    self.devices.display(),
-                    device.line
-                );
-                return Err(Failure::input("csv_refused", message));
-            };
+        for (n, RanDevice { device, card }) in devices.into_iter().enumerate() {
             let mut profile = Profile::new(device.device_type, device.form, snid);
             profile.tag_len = device.tag_len;
             profile.period_s = config.network.epoch_s;
@@ -209,9 +230,9 @@ impl Ran {
                 None => readers.iter().map(|(reader, _)| *reader).collect(),
             };
             let reader = allowed.get(n % allowed.len().max(1)).copied();
-            fleet.add(fleet::DeviceSpec {
-                device_id: device.device_id.clone(),
-                key: RootKey::new(*key.expose()),
+            let spec = fleet::DeviceSpec {
+                device_id: device.device_id,
+                key: device.key.unwrap_or(RootKey::new([0; 16])),
                 suite: device.suite,
                 profile,
                 anchor: kept.anchor,
@@ -223,7 +244,11 @@ impl Ran {
                 schedule: schedules.of(n),
                 power_cycles: None,
                 power_on_ms: Some(rng.u64(0..POWER_ON_SPREAD_MS)),
-            });
+            };
+            match card {
+                Some(card) => fleet.add_uicc(spec, card),
+                None => fleet.add(spec),
+            };
         }
         let channel = Channel {
             delay_ms_min: 2,
@@ -347,6 +372,35 @@ impl Ran {
     }
 }
 
+/// A device to emulate.
+struct RanDevice {
+    device: DeviceSpec,
+    card: Option<FleetCard>,
+}
+
+impl RanDevice {
+    /// The device that a card was made for, with the card in it.
+    fn with_card(path: &Path, home: Plmn) -> Result<Self, Failure> {
+        let card = CardDir::open(path)?;
+        let bad = |rule: &dyn std::fmt::Display| {
+            Failure::input("card_invalid", format!("{}: {rule}", path.display()))
+        };
+        let plmn = card.profile.imsi.plmn();
+        if plmn != home {
+            return Err(bad(&format!(
+                "imsi: is of {plmn}, the network is {home} (--config)"
+            )));
+        }
+        let (device, card) = card.into_card()?;
+        let terminal = Terminal::new(InProcess(card));
+        let card = UsimCard::open(terminal, card_dir::random).map_err(|error| bad(&error))?;
+        Ok(Self {
+            device,
+            card: Some(Box::new(card)),
+        })
+    }
+}
+
 /// The first devices report once more than the others, so that the rate comes out.
 struct Schedules {
     fewer: Option<ScheduleId>,
@@ -466,7 +520,8 @@ fn parse_share(text: &str) -> Result<f64, String> {
 }
 
 fn state_beside(devices: &Path) -> PathBuf {
-    let mut name = devices.as_os_str().to_owned();
+    // Without a slash at its end.
+    let mut name = devices.components().collect::<PathBuf>().into_os_string();
     name.push(".state");
     name.into()
 }

@@ -189,6 +189,13 @@ impl Store for SqliteStore {
         self.read(|t| subscribers::by_supi(t, supi))
     }
 
+    fn subscribers_for_each(
+        &mut self,
+        f: &mut dyn FnMut(SubscriberRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.read(|t| subscribers::for_each(t, f))
+    }
+
     fn sqn_allocate(&mut self, device: i64) -> Result<Challenge, StoreError> {
         self.write(|t| subscribers::allocate(t, device))
     }

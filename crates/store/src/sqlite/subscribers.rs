@@ -6,6 +6,7 @@ use crate::{
     StoreError, SubscriberRow,
 };
 use rusqlite::{OptionalExtension, Row, Transaction};
+use std::ops::ControlFlow;
 
 /// Checks what the schema leaves open, before anything is written.
 pub(super) fn check(subscribers: &[NewSubscriber<'_>]) -> Result<(), StoreError> {
@@ -49,26 +50,48 @@ pub(super) fn insert(
     Ok(ids)
 }
 
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT device, supi, algorithm, secret_wrapped, sqn, registered_ms, key_until_ms FROM subscriber ",
+            $rest
+        )
+    };
+}
+
 pub(super) fn by_supi(
     t: &Transaction<'_>,
     supi: &str,
 ) -> Result<Option<SubscriberRow>, StoreError> {
-    Ok(t.prepare_cached(
-        "SELECT device, supi, algorithm, secret_wrapped, sqn, registered_ms, key_until_ms FROM subscriber \
-         WHERE supi = ?1",
-    )?
-    .query_row([supi], |row| {
-        Ok(SubscriberRow {
-            device: row.get(0)?,
-            supi: row.get(1)?,
-            algorithm: row.get(2)?,
-            secret_wrapped: row.get(3)?,
-            sqn: unsigned(row, 4)?,
-            registered_ms: row.get(5)?,
-            key_until_ms: row.get(6)?,
-        })
+    Ok(t.prepare_cached(select!("WHERE supi = ?1"))?
+        .query_row([supi], from_row)
+        .optional()?)
+}
+
+pub(super) fn for_each(
+    t: &Transaction<'_>,
+    f: &mut dyn FnMut(SubscriberRow) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    let mut statement = t.prepare_cached(select!("ORDER BY device"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if f(from_row(row)?).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<SubscriberRow> {
+    Ok(SubscriberRow {
+        device: row.get(0)?,
+        supi: row.get(1)?,
+        algorithm: row.get(2)?,
+        secret_wrapped: row.get(3)?,
+        sqn: unsigned(row, 4)?,
+        registered_ms: row.get(5)?,
+        key_until_ms: row.get(6)?,
     })
-    .optional()?)
 }
 
 /// SEQ goes up by one, IND goes round; at the end of SEQ nothing is issued any more. One statement decides, under the write
