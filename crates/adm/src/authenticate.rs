@@ -1,7 +1,7 @@
 //! The way of one report through the ADM, as a list of steps (section 5, network rules):
 //!
 //! 1. [parse](ReportView::parse) it; check that its RAND_n is in force;
-//! 2. find candidates: T-ID table, counter index, or population search within its budget;
+//! 2. find candidates: T-ID table, counter index, or population search within its budget (one pass for a batch);
 //! 3. verify TAG1 under each candidate's key; exactly one may succeed;
 //! 4. check the device: disabled, barred;
 //! 5. insert the acceptance record, durably, together with the other reports of the batch: the insert decides;
@@ -95,8 +95,9 @@ impl Adm {
 
         let mut batch: Vec<Matched> = Vec::new();
         let mut in_batch: HashMap<Index, usize> = HashMap::new();
-        for (at, report) in reports.iter().enumerate() {
-            let refused = match self.identify(now_ms, current_epoch, report) {
+        let searched = self.search(now_ms, reports);
+        for ((at, report), searched) in reports.iter().enumerate().zip(searched) {
+            let refused = match self.identify(now_ms, current_epoch, report, searched) {
                 Err(refused) => refused,
                 Ok(mut matched) => {
                     matched.at = at;

@@ -100,6 +100,11 @@ impl BeaconSource {
         is_over.then(|| self.chain.rand_n(epoch))
     }
 
+    /// The RAND_n after the current one, ahead of its time; `None` at the end of the chain. It must not leave.
+    pub(crate) fn after(&self, current: &RandN) -> Option<RandN> {
+        self.chain.rand_n(current.epoch().checked_add(1)?)
+    }
+
     fn of(config: &AdmConfig, row: ChainRow, kek: &Kek) -> Result<Self, OpenError> {
         let purpose = Purpose::ChainSeed {
             snid: &row.snid,

@@ -5,9 +5,9 @@ use ambit_adm_api::{
     AUTH_DATA_MAX, Answer, AuthData, AuthDataSet, AuthenticationRequest, AuthenticationResponse,
     DeviceProfile, Nadm, NadmError, Outcome, Population, RAND_D_MAX, RandD, Res, SessionKey,
 };
-use ambit_protocol::schedule::{self, Input, cut};
+use ambit_protocol::schedule::{self, Input};
 use ambit_protocol::{AreaId, KAiotf, RandN};
-use subtle::ConstantTimeEq;
+use ambit_search::Query;
 use zeroize::Zeroizing;
 
 use crate::Adm;
@@ -82,7 +82,7 @@ impl Nadm for Adm {
         rand_d: &RandD,
     ) -> Result<SessionKey, NadmError> {
         let device = self.served(now_ms, device_id)?;
-        let k_aiotf = evaluate(device, &schedule::dt_k_aiotf(rand_n, rand_d))?;
+        let k_aiotf = evaluate(&device, &schedule::dt_k_aiotf(rand_n, rand_d))?;
         Ok(SessionKey {
             k_aiotf: KAiotf::new(*k_aiotf),
             suite: device.suite,
@@ -97,7 +97,7 @@ impl Nadm for Adm {
         rand_n: &RandN,
     ) -> Result<[u8; 16], NadmError> {
         let device = self.served(now_ms, device_id)?;
-        let t_id = evaluate(device, &schedule::dt_paging_t_id(rand_n))?;
+        let t_id = evaluate(&device, &schedule::dt_paging_t_id(rand_n))?;
         Ok(*t_id)
     }
 
@@ -106,7 +106,7 @@ impl Nadm for Adm {
         let last_known_aiotf = self.last_aiotfs.get(&index).copied();
         let device = self.registry.get(index).ok_or(NadmError::UnknownDevice)?;
         Ok(DeviceProfile {
-            device_id: device.device_id.clone(),
+            device_id: device.device_id.into(),
             last_known_aiotf,
             device_type: device.device_type,
             form: device.form,
@@ -169,21 +169,28 @@ impl Adm {
         rand_n: &RandN,
         answers: &[Answer],
     ) -> Vec<Vec<(Index, Res)>> {
-        let inputs: Vec<Input> = answers
-            .iter()
-            .map(|answer| schedule::dt_res(rand_n, &answer.rand_d))
-            .collect();
         let mut found = vec![Vec::new(); answers.len()];
-        for index in members {
-            let device = self.registry.get(*index);
-            let Some(key) = device.and_then(Device::prf_key) else {
-                continue;
-            };
-            for ((input, answer), found) in inputs.iter().zip(answers).zip(&mut found) {
-                let xres: Res = cut(&key.evaluate(input));
-                if answer.res.is_none_or(|res| res.ct_eq(&xres).into()) {
-                    found.push((*index, xres));
+        let mut claims = Vec::new();
+        for ((answer, found), at) in answers.iter().zip(&mut found).zip(0..) {
+            let input = schedule::dt_res(rand_n, &answer.rand_d);
+            match answer.res {
+                Some(res) => claims.push((at, res, Query::new(input, &res))),
+                None => {
+                    let registry = &self.registry;
+                    registry.prefixes_of_members(members, &input, |index, prefix| {
+                        found.push((index, prefix.to_be_bytes()));
+                    });
+                    found.sort_unstable();
                 }
+            }
+        }
+        let queries: Vec<Query> = claims.iter().map(|(_, _, query)| query.clone()).collect();
+        let threads = self.config.search_threads_max;
+        for (query, index) in self.registry.search_members(members, &queries, threads) {
+            if let Some((at, res, _)) = claims.get(query)
+                && let Some(found) = found.get_mut::<usize>(*at)
+            {
+                found.push((index, *res));
             }
         }
         found
@@ -210,7 +217,7 @@ impl Adm {
         if let (true, Some((outcome, severity, index))) = (is_claimed, refusal) {
             let device = index.and_then(|index| self.registry.get(index));
             let subject = Subject {
-                device_id: device.map(|device| device.device_id.clone()),
+                device_id: device.map(|device| device.device_id.into()),
                 area_id: request.area_id,
                 form: Some("inventory"),
                 ..Subject::default()
@@ -222,7 +229,7 @@ impl Adm {
             .into_iter()
             .filter(|(index, _)| self.refusal(now_ms, *index).is_none())
             .filter_map(|(index, xres)| {
-                let device_id = self.registry.get(index)?.device_id.clone();
+                let device_id = self.registry.get(index)?.device_id.into();
                 Some(AuthData { xres, device_id })
             })
             .collect();
@@ -247,7 +254,7 @@ impl Adm {
     }
 
     /// A device that the network serves.
-    fn served(&mut self, now_ms: i64, device_id: &[u8]) -> Result<&Device, NadmError> {
+    fn served(&mut self, now_ms: i64, device_id: &[u8]) -> Result<Device<'_>, NadmError> {
         let index = self.index_of(device_id)?;
         match self.refusal(now_ms, index) {
             Some(outcome) => Err(NadmError::Refused(outcome)),
@@ -273,7 +280,7 @@ impl Adm {
     }
 }
 
-fn evaluate(device: &Device, input: &Input) -> Result<Zeroizing<[u8; 16]>, NadmError> {
+fn evaluate(device: &Device<'_>, input: &Input) -> Result<Zeroizing<[u8; 16]>, NadmError> {
     let octets = device.evaluate(input).map(Zeroizing::new);
     // A UICC device that has not registered yet.
     octets.ok_or(NadmError::Refused(Outcome::KeyExpired))

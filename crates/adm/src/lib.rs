@@ -77,6 +77,8 @@ pub struct AdmConfig {
     pub search_prf_per_s_max: u64,
     /// The share of that which one reader may use, in percent.
     pub search_reader_share_percent: u8,
+    /// Threads that a population search is spread over, at most.
+    pub search_threads_max: usize,
     /// An event of one kind and place is written at most once in so many seconds; the rest is counted into the next one.
     pub event_interval_s: u32,
     /// How often the evidence is signed while records come, in seconds.
@@ -101,6 +103,7 @@ impl AdmConfig {
             fleet_areas: HashMap::new(),
             search_prf_per_s_max: 1_500_000,
             search_reader_share_percent: 50,
+            search_threads_max: ambit_search::threads_default(),
             event_interval_s: 60,
             checkpoint_interval_s: 60,
         }
@@ -160,6 +163,12 @@ impl OpenError {
     }
 }
 
+/// About how often [`AdmClient::tick`] is called.
+const TICK_MS: i64 = 1000;
+
+/// Devices that a tick puts into the next epoch's table, at least: a millisecond or two of work.
+const SLICE_DEVICES_MIN: usize = 1 << 16;
+
 /// An ADM with its store.
 pub struct Adm {
     config: AdmConfig,
@@ -171,6 +180,10 @@ pub struct Adm {
     beacons: BeaconSource,
     /// Tables of the current epoch and, during grace, of the previous one.
     tables: Vec<BeaconTable>,
+    /// The beacons last given out.
+    in_force: Option<Beacons>,
+    /// The table of the next epoch, as far as it is built.
+    next_table: Option<BeaconTable>,
     budget: SearchBudget,
     challenges: Challenges,
     home_network: HomeNetwork,
@@ -231,6 +244,8 @@ impl Adm {
             counters,
             beacons,
             tables: Vec::new(),
+            in_force: None,
+            next_table: None,
             tally: Tally::default(),
             last_aiotfs: HashMap::new(),
             store_fault: None,
@@ -285,10 +300,46 @@ impl Adm {
             .retain(|table| in_force.contains(&Some(table.rand_n())));
         for rand_n in in_force.into_iter().flatten() {
             if !self.tables.iter().any(|table| table.rand_n() == rand_n) {
-                self.tables.push(BeaconTable::build(rand_n, &self.registry));
+                let ahead = self.next_table.take_if(|next| next.rand_n() == rand_n);
+                let table = match ahead {
+                    Some(mut table) => {
+                        table.extend(&self.registry, self.registry.len());
+                        table
+                    }
+                    None => BeaconTable::build(rand_n, &self.registry),
+                };
+                self.tables.push(table);
             }
         }
+        self.in_force = Some(beacons);
         Ok(beacons)
+    }
+
+    /// Builds the table of the next epoch, a slice at a time, so that the change of epoch finds it done. It begins when the
+    /// previous epoch's table is gone, or at half of the epoch.
+    fn prepare(&mut self, now_ms: i64) {
+        let Some(beacons) = self.in_force else {
+            return;
+        };
+        let left_ms = beacons.current_until_ms.saturating_sub(now_ms);
+        if beacons.previous.is_some() && left_ms > i64::from(self.config.period_s) * 500 {
+            return;
+        }
+        let epoch = beacons.current.epoch();
+        let begun = self.next_table.take();
+        let begun = begun.filter(|next| Some(next.rand_n().epoch()) == epoch.checked_add(1));
+        let begin = || {
+            let rand_n = self.beacons.after(&beacons.current)?;
+            Some(BeaconTable::begin(rand_n, &self.registry))
+        };
+        let Some(mut next) = begun.or_else(begin) else {
+            return;
+        };
+        // Also a large fleet is done by the end: what remains is spread over the ticks that are left, but for the last.
+        let slices = usize::try_from(left_ms / TICK_MS - 1).unwrap_or(0).max(1);
+        let slice = (next.left(&self.registry) / slices).max(SLICE_DEVICES_MIN);
+        next.extend(&self.registry, slice);
+        self.next_table = Some(next);
     }
 }
 
@@ -325,6 +376,7 @@ impl AdmClient for Adm {
     }
 
     fn tick(&mut self, now_ms: i64) {
+        self.prepare(now_ms);
         self.challenges.expire(now_ms);
         self.events.release(now_ms);
         self.events.flush(self.store.as_mut(), now_ms);

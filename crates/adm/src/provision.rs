@@ -8,7 +8,6 @@ use zeroize::Zeroizing;
 use crate::events::Subject;
 use crate::kek::Purpose;
 use crate::policy::{CredentialKind, PolicyRule};
-use crate::tables::BeaconTable;
 use crate::{Adm, OpenError};
 
 /// A key that the ADM generated, to be handed over once.
@@ -158,7 +157,6 @@ impl Adm {
             };
             self.take_up(&row)?;
         }
-        self.settle();
         let detail = format!("{{\"devices\":{}}}", devices.len());
         self.events
             .say("devices_imported", Subject::default(), detail, now_ms);
@@ -200,8 +198,8 @@ impl Adm {
             self.store.device_set_disabled(row.id, disabled)?;
         }
         // Also when the store says so already: another process may have written it.
-        if let Some(device) = self.registry.by_row(row.id) {
-            device.disabled = disabled;
+        if let Some(index) = self.registry.index_of(row.id) {
+            self.registry.set_disabled(index, disabled);
         }
         Ok(is_change)
     }
@@ -228,7 +226,6 @@ impl Adm {
             counter_last: None,
             ..row
         })?;
-        self.settle();
         self.say_of_device("device_key_rotated", device_id, now_ms);
         Ok(key)
     }
@@ -253,20 +250,16 @@ impl Adm {
     /// Makes a stored device known in memory: registry, tables of the epochs in force, counter index.
     pub(crate) fn take_up(&mut self, row: &DeviceRow) -> Result<(), OpenError> {
         if let Some((index, old)) = self.registry.of_row(row.id) {
-            self.counters.remove(index, old);
+            self.counters.remove(index, &old);
         }
         let index = self.registry.add(row, &self.kek, &self.config)?;
         if let Some(device) = self.registry.get(index) {
-            for table in &mut self.tables {
-                table.add(index, device);
+            for table in self.tables.iter_mut().chain(&mut self.next_table) {
+                table.add(index, &device);
             }
-            self.counters.add(index, device);
+            self.counters.add(index, &device);
         }
         Ok(())
-    }
-
-    pub(crate) fn settle(&mut self) {
-        self.tables.iter_mut().for_each(BeaconTable::settle);
     }
 
     fn generate_key(&mut self) -> Result<RootKey, OpenError> {

@@ -131,16 +131,16 @@ impl Adm {
         let allowed = self
             .config
             .allows(device.device_type, device.form, CredentialKind::Uicc);
-        let outcome = if !self.registry.in_scope(device, &report.area_id) {
+        let outcome = if !self.registry.in_scope(&device, &report.area_id) {
             Outcome::SuciRefused
         } else if device.disabled {
             Outcome::DeviceDisabled
         } else if allowed.is_err() || !device.device_type.is_do_a_capable() {
             Outcome::PolicyRefused
         } else {
-            return Ok(device.device_id.clone());
+            return Ok(device.device_id.into());
         };
-        Err(Refused(outcome, Some(device.device_id.clone())))
+        Err(Refused(outcome, Some(device.device_id.into())))
     }
 
     /// Step 4. The SQN is on disk before anything is computed with it.
@@ -289,7 +289,7 @@ impl Adm {
             .get(id, now_ms)
             .ok_or(Outcome::ChallengeUnknown)?;
         let (index, device) = self.registry.of_row(open.row).ok_or(Outcome::SuciRefused)?;
-        let device_id = device.device_id.clone();
+        let device_id: Box<[u8]> = device.device_id.into();
         let res8_fits = bool::from(open.res8.ct_eq(&result.res8));
         // Opened in either case: the time taken tells nothing of RES8.
         let opened =
@@ -341,11 +341,8 @@ impl Adm {
                     .map_err(|_| Outcome::StoreFailed)?;
                 if let Some(row) = row {
                     self.take_up(&row).map_err(|_| Outcome::StoreFailed)?;
-                    self.settle();
                 }
-                if let Some(device) = self.registry.get_mut(index) {
-                    device.recent.record(item.cause, item.seq, now_ms);
-                }
+                self.registry.note_item(index, item.cause, item.seq, now_ms);
                 let new = [Outcome::AcceptedNew, Outcome::AcceptedRepeat];
                 let [new, repeated] = new;
                 (if repeat { repeated } else { new }, Vec::new())

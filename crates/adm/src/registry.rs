@@ -1,31 +1,43 @@
-//! The devices in memory: keys, profiles, scope, and what is needed to know a repeat again.
+//! The devices in memory: keys, profiles, scope, and what is needed to know a repeat again. Laid out in columns, some 60
+//! octets a device and its ID, so that ten million fit in one process and a search reads keys and nothing else.
+
+mod columns;
+mod packed;
+mod recent;
+mod search;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use ambit_protocol::schedule::Input;
 use ambit_protocol::suite::PrfKey;
-use ambit_protocol::{AreaId, Cause, DeviceForm, DeviceType, RootKey, Suite, TagLen};
+use ambit_protocol::{AreaId, Cause, DeviceForm, DeviceType, Suite, TagLen};
 use ambit_provisioning::format_device_id;
+use ambit_search::Key;
 use ambit_store::{CredentialRow, DeviceRow, Store};
+use zeroize::Zeroizing;
 
 use crate::kek::{Kek, Purpose};
 use crate::policy::CredentialKind;
 use crate::{AdmConfig, OpenError};
 
-/// A record's item is known again as a repeat for so long after the device's previous record.
-const REPEAT_MS: i64 = 3_600_000;
+use columns::{Column, Ids, KeyColumn, Rows};
+use packed::{Class, Packed};
+use recent::REPEAT_MS;
+
+pub(crate) use recent::RecentItems;
+pub(crate) use search::{Population, REGISTRY_STEP, Wanted};
 
 /// Index of a device in the registry. Devices are never removed, so it stays good.
 pub(crate) type Index = u32;
 
-/// One device.
-pub(crate) struct Device {
+/// One device, as it stands.
+pub(crate) struct Device<'a> {
     /// Row id in the store.
     pub(crate) row: i64,
-    pub(crate) device_id: Box<[u8]>,
+    pub(crate) device_id: &'a [u8],
     /// K, or the K_AIOT of the last UICC registration; `None` before the first.
-    key: Option<RootKey>,
+    key: Option<&'a Key>,
     pub(crate) credential: CredentialKind,
     /// Until when K_AIOT is good.
     pub(crate) key_until_ms: i64,
@@ -39,29 +51,30 @@ pub(crate) struct Device {
     pub(crate) recent: RecentItems,
 }
 
-impl Device {
+impl Device<'_> {
     /// One PRF evaluation under K; `None` while there is no K.
     pub(crate) fn evaluate(&self, input: &Input) -> Option<[u8; 16]> {
-        Some(self.key.as_ref()?.evaluate(self.suite, input))
+        Some(self.prf_key()?.evaluate(input))
     }
 
     /// K expanded for several evaluations; `None` while there is no K.
     pub(crate) fn prf_key(&self) -> Option<PrfKey> {
-        Some(self.key.as_ref()?.prf_key(self.suite))
+        Some(PrfKey::new(self.suite, self.key?))
     }
 }
 
 /// All devices.
 #[derive(Default)]
 pub(crate) struct Registry {
-    devices: Vec<Device>,
-    by_row: HashMap<i64, Index>,
+    keys: KeyColumn,
+    classes: Column<Class>,
+    packed: Column<Packed>,
+    ids: Ids,
+    rows: Rows,
     fleets: Vec<Fleet>,
     fleet_by_name: HashMap<String, u16>,
-    /// Devices that send beacon or concealed reports: the population of a concealed report.
-    beacon_population: Vec<Index>,
-    /// Devices with a counter: the population of a recovery report.
-    counter_population: Vec<Index>,
+    /// Devices by kind: class without fleet.
+    kinds: HashMap<Class, usize>,
 }
 
 struct Fleet {
@@ -78,6 +91,8 @@ impl Registry {
         now_ms: i64,
     ) -> Result<Self, OpenError> {
         let mut registry = Self::default();
+        let count = usize::try_from(store.device_count()?).unwrap_or(usize::MAX);
+        registry.reserve(count.min(Index::MAX as usize));
         let mut failed = None;
         store.devices_for_each(&mut |row| match registry.add(&row, kek, config) {
             Ok(_) => ControlFlow::Continue(()),
@@ -90,9 +105,9 @@ impl Registry {
             return Err(error);
         }
         store.last_records(now_ms.saturating_sub(REPEAT_MS), &mut |record| {
-            if let Some(device) = registry.by_row(record.device) {
+            if let Some(index) = registry.index_of(record.device) {
                 let cause = Cause::from_number(record.cause);
-                device.recent.record(cause, record.seq, record.time_ms);
+                registry.note_item(index, cause, record.seq, record.time_ms);
             }
         })?;
         Ok(registry)
@@ -113,94 +128,126 @@ impl Registry {
             CredentialRow::UiccAiot => (CredentialKind::UiccAiot, Some(i64::MAX)),
             CredentialRow::Uicc { key_until_ms } => (CredentialKind::Uicc, key_until_ms),
         };
-        let key = match key_until_ms {
+        let key: Option<Zeroizing<Key>> = match key_until_ms {
             None => None,
-            Some(_) => Some(RootKey::new(*kek.unwrap(&purpose, &row.wrapped_key)?)),
+            Some(_) => Some(kek.unwrap(&purpose, &row.wrapped_key)?),
         };
         let unknown = |field, value: &str| OpenError::Device {
             device_id: format_device_id(&row.device_id),
             field,
             value: value.to_owned(),
         };
+        let suite = Suite::from_number(row.suite)
+            .ok_or_else(|| unknown("suite", &row.suite.to_string()))?;
+        let tag_len = TagLen::from_octets(row.tag_len.into())
+            .ok_or_else(|| unknown("tag_len", &row.tag_len.to_string()))?;
+        let device_type = row
+            .device_type
+            .parse()
+            .map_err(|_| unknown("device_type", &row.device_type))?;
         let form: DeviceForm = row.form.parse().map_err(|_| unknown("form", &row.form))?;
-        let device = Device {
-            row: row.id,
-            device_id: row.device_id.clone().into(),
-            key,
-            credential,
-            key_until_ms: key_until_ms.unwrap_or(i64::MIN),
-            suite: Suite::from_number(row.suite)
-                .ok_or_else(|| unknown("suite", &row.suite.to_string()))?,
-            tag_len: TagLen::from_octets(row.tag_len.into())
-                .ok_or_else(|| unknown("tag_len", &row.tag_len.to_string()))?,
-            device_type: row
-                .device_type
-                .parse()
-                .map_err(|_| unknown("device_type", &row.device_type))?,
-            form,
-            disabled: row.disabled,
-            fleet: self.fleet(&row.fleet, config)?,
-            counter_last: row.counter_last,
-            recent: RecentItems::default(),
-        };
-        if let Some(index) = self.by_row.get(&row.id).copied() {
-            if let Some(slot) = self.devices.get_mut(index as usize) {
-                let recent = std::mem::take(&mut slot.recent);
-                *slot = Device { recent, ..device };
+        let fleet = self.fleet(&row.fleet, config)?;
+        let class = Class::new(suite, form, fleet, key.is_some());
+        let mut packed = Packed::new(row.id, tag_len, device_type, credential);
+        packed.set_key_until_ms(key_until_ms.unwrap_or(i64::MIN));
+        packed.set_disabled(row.disabled);
+        packed.set_counter_last(row.counter_last);
+
+        let key = key.as_deref().unwrap_or(&[0; 16]);
+        if let Some(index) = self.index_of(row.id) {
+            if let (Some(old), Some(slot)) = (self.packed.get(index), self.packed.get_mut(index)) {
+                packed.set_recent(&old.recent());
+                *slot = packed;
             }
+            if let Some(old) = self.classes.get_mut(index) {
+                let old = std::mem::replace(old, class);
+                self.kinds.entry(old.kind()).and_modify(|n| *n -= 1);
+            }
+            *self.kinds.entry(class.kind()).or_default() += 1;
+            self.keys.set(index, key);
             return Ok(index);
         }
-        let index = Index::try_from(self.devices.len()).map_err(|_| OpenError::Config {
+        let index = Index::try_from(self.len()).ok().filter(|n| *n < Index::MAX);
+        let index = index.ok_or(OpenError::Config {
             field: "devices",
-            rule: "must be fewer than 2^32 in one process",
+            rule: "must be fewer than 2^32 - 1 in one process",
         })?;
-        match form {
-            DeviceForm::Beacon | DeviceForm::Concealed => self.beacon_population.push(index),
-            DeviceForm::Counter | DeviceForm::Blind => self.counter_population.push(index),
-            DeviceForm::Dt => {}
-        }
-        self.by_row.insert(row.id, index);
-        self.devices.push(device);
+        self.ids.push(&row.device_id)?;
+        *self.kinds.entry(class.kind()).or_default() += 1;
+        self.rows
+            .push(row.id, index, |index| Some(self.packed.get(index)?.row()));
+        self.keys.push(key);
+        self.classes.push(class);
+        self.packed.push(packed);
         Ok(index)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.devices.len()
+        self.packed.len()
     }
 
-    pub(crate) fn get(&self, index: Index) -> Option<&Device> {
-        self.devices.get(index as usize)
+    pub(crate) fn get(&self, index: Index) -> Option<Device<'_>> {
+        let packed = self.packed.get(index)?;
+        let class = self.classes.get(index)?;
+        Some(Device {
+            row: packed.row(),
+            device_id: self.ids.get(index)?,
+            key: self.keys.get(index).filter(|_| class.is_keyed()),
+            credential: packed.credential(),
+            key_until_ms: packed.key_until_ms(),
+            suite: class.suite(),
+            tag_len: packed.tag_len(),
+            device_type: packed.device_type(),
+            form: class.form(),
+            disabled: packed.is_disabled(),
+            fleet: class.fleet(),
+            counter_last: packed.counter_last(),
+            recent: packed.recent(),
+        })
     }
 
-    pub(crate) fn get_mut(&mut self, index: Index) -> Option<&mut Device> {
-        self.devices.get_mut(index as usize)
+    pub(crate) fn index_of(&self, row: i64) -> Option<Index> {
+        self.rows
+            .index_of(row, |index| Some(self.packed.get(index)?.row()), self.len())
     }
 
-    pub(crate) fn by_row(&mut self, row: i64) -> Option<&mut Device> {
-        let index = *self.by_row.get(&row)?;
-        self.devices.get_mut(index as usize)
+    pub(crate) fn of_row(&self, row: i64) -> Option<(Index, Device<'_>)> {
+        let index = self.index_of(row)?;
+        Some((index, self.get(index)?))
     }
 
-    pub(crate) fn of_row(&self, row: i64) -> Option<(Index, &Device)> {
-        let index = *self.by_row.get(&row)?;
-        Some((index, self.devices.get(index as usize)?))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Index, Device<'_>)> {
+        (0..).map_while(|index| Some((index, self.get(index)?)))
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Index, &Device)> {
-        (0..).zip(&self.devices)
+    pub(crate) fn set_disabled(&mut self, index: Index, disabled: bool) {
+        if let Some(packed) = self.packed.get_mut(index) {
+            packed.set_disabled(disabled);
+        }
     }
 
-    pub(crate) fn beacon_population(&self) -> &[Index] {
-        &self.beacon_population
+    pub(crate) fn set_counter_last(&mut self, index: Index, counter: u32) {
+        if let Some(packed) = self.packed.get_mut(index) {
+            packed.set_counter_last(Some(counter));
+        }
     }
 
-    pub(crate) fn counter_population(&self) -> &[Index] {
-        &self.counter_population
+    /// Notes the item of a new record.
+    pub(crate) fn note_item(&mut self, index: Index, cause: Cause, seq: u8, now_ms: i64) {
+        if let Some(packed) = self.packed.get_mut(index) {
+            let mut recent = packed.recent();
+            recent.record(cause, seq, now_ms);
+            packed.set_recent(&recent);
+        }
     }
 
     /// Whether the device's fleet is allowed in the area: the device is in scope.
-    pub(crate) fn in_scope(&self, device: &Device, area_id: &AreaId) -> bool {
-        match self.fleets.get(usize::from(device.fleet)) {
+    pub(crate) fn in_scope(&self, device: &Device<'_>, area_id: &AreaId) -> bool {
+        self.is_fleet_in_scope(device.fleet, area_id)
+    }
+
+    fn is_fleet_in_scope(&self, fleet: u16, area_id: &AreaId) -> bool {
+        match self.fleets.get(usize::from(fleet)) {
             Some(Fleet { areas: Some(areas) }) => areas.contains(area_id),
             _ => true,
         }
@@ -221,98 +268,10 @@ impl Registry {
         self.fleet_by_name.insert(name.to_owned(), number);
         Ok(number)
     }
-}
 
-/// The causes of a device's last eight items by seq, by which network rule 3 knows a repeat.
-///
-/// The rule names the previous record. Looking back over eight seqs covers a reader that holds a report back until the
-/// device has gone on: its item would otherwise be charged twice. A power-on starts afresh, since seq does.
-#[derive(Clone, Copy)]
-pub(crate) struct RecentItems {
-    last_ms: i64,
-    /// Cause by seq, [`NO_CAUSE`] where none.
-    causes: [u8; 16],
-}
-
-/// No 4-bit cause: 0 is one that a device may send.
-const NO_CAUSE: u8 = 16;
-
-impl Default for RecentItems {
-    fn default() -> Self {
-        Self {
-            last_ms: 0,
-            causes: [NO_CAUSE; 16],
-        }
-    }
-}
-
-impl RecentItems {
-    /// Whether a new record of this item is a repeat.
-    pub(crate) fn is_repeat(&self, cause: Cause, seq: u8, now_ms: i64) -> bool {
-        let known = self.causes.get(usize::from(seq)) == Some(&cause.number());
-        cause != Cause::PowerOn && known && now_ms.saturating_sub(self.last_ms) < REPEAT_MS
-    }
-
-    /// Notes a new record.
-    pub(crate) fn record(&mut self, cause: Cause, seq: u8, now_ms: i64) {
-        if cause == Cause::PowerOn {
-            self.causes = [NO_CAUSE; 16];
-        } else if !self.is_repeat(cause, seq, now_ms) {
-            // A new item: the seqs that come next belong to an earlier round.
-            for ahead in 1..=8 {
-                if let Some(old) = self.causes.get_mut(usize::from((seq + ahead) % 16)) {
-                    *old = NO_CAUSE;
-                }
-            }
-        }
-        if let Some(slot) = self.causes.get_mut(usize::from(seq)) {
-            // Cause 1 never matches a later record.
-            *slot = if cause == Cause::PowerOn {
-                NO_CAUSE
-            } else {
-                cause.number()
-            };
-        }
-        self.last_ms = now_ms;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_repeat_is_the_same_item_within_the_hour() {
-        let mut recent = RecentItems::default();
-        recent.record(Cause::Periodic, 3, 1000);
-        assert!(recent.is_repeat(Cause::Periodic, 3, 2000));
-        assert!(!recent.is_repeat(Cause::Event, 3, 2000));
-        assert!(!recent.is_repeat(Cause::Periodic, 4, 2000));
-        assert!(recent.is_repeat(Cause::Periodic, 3, 1000 + REPEAT_MS - 1));
-        assert!(!recent.is_repeat(Cause::Periodic, 3, 1000 + REPEAT_MS));
-    }
-
-    #[test]
-    fn an_item_held_back_behind_the_next_is_a_repeat_and_a_full_round_is_not() {
-        let mut recent = RecentItems::default();
-        recent.record(Cause::Periodic, 3, 0);
-        recent.record(Cause::Periodic, 4, 10);
-        assert!(recent.is_repeat(Cause::Periodic, 3, 20));
-        recent.record(Cause::Periodic, 3, 20);
-        assert!(recent.is_repeat(Cause::Periodic, 4, 30));
-        for item in 5..64u8 {
-            assert!(!recent.is_repeat(Cause::Periodic, item % 16, 40), "{item}");
-            recent.record(Cause::Periodic, item % 16, 40);
-        }
-    }
-
-    #[test]
-    fn power_on_starts_afresh_and_is_never_a_repeat() {
-        let mut recent = RecentItems::default();
-        recent.record(Cause::PowerOn, 0, 0);
-        assert!(!recent.is_repeat(Cause::PowerOn, 0, 10));
-        recent.record(Cause::Event, 1, 10);
-        recent.record(Cause::PowerOn, 0, 20);
-        assert!(!recent.is_repeat(Cause::Event, 1, 30));
+    fn reserve(&mut self, count: usize) {
+        self.classes.reserve(count);
+        self.packed.reserve(count);
+        self.ids.reserve(count);
     }
 }

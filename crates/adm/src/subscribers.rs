@@ -81,7 +81,6 @@ impl Adm {
             let row = self.device_row(&device.device_id)?;
             self.take_up(&row)?;
         }
-        self.settle();
         let detail = format!(
             "{{\"devices\":{},\"credential\":\"uicc\"}}",
             subscribers.len()

@@ -5,37 +5,54 @@ use std::collections::{BTreeSet, HashMap};
 use ambit_protocol::schedule::{self, cut};
 use ambit_protocol::{DeviceForm, RandN};
 
-use crate::registry::{Device, Index, Registry};
+use crate::registry::{Device, Index, Population, REGISTRY_STEP, Registry};
 
 /// After so many failed verifications on one T-ID in one epoch it is refused (network rule 7, tag length 4).
 const FAILURES_MAX: u16 = 1024;
 
-/// How many devices may wait beside the sorted table before they are merged into it.
-const ADDED_MAX: usize = 1024;
-
-/// T-IDs of all beacon devices under one RAND_n: 8 octets a device, looked up by binary search.
+/// T-IDs of all beacon devices under one RAND_n.
 pub(crate) struct BeaconTable {
     rand_n: RandN,
-    sorted: Vec<(u32, Index)>,
-    /// Devices that came after the table was built.
-    added: Vec<(u32, Index)>,
+    slots: Slots,
+    /// Devices below this index are in; those above follow step by step.
+    done: usize,
     failures: HashMap<u64, u16>,
 }
 
 impl BeaconTable {
-    pub(crate) fn build(rand_n: RandN, registry: &Registry) -> Self {
-        let mut sorted: Vec<_> = registry
-            .iter()
-            .filter(|(_, device)| device.form == DeviceForm::Beacon)
-            .filter_map(|(index, device)| Some((t_id(device, &rand_n)?, index)))
-            .collect();
-        sorted.sort_unstable();
+    /// A table with no device in it yet.
+    pub(crate) fn begin(rand_n: RandN, registry: &Registry) -> Self {
         Self {
             rand_n,
-            sorted,
-            added: Vec::new(),
+            slots: Slots::with_room_for(registry.population(Population::Table)),
+            done: 0,
             failures: HashMap::new(),
         }
+    }
+
+    /// Puts in up to `devices` more; true when none is left.
+    pub(crate) fn extend(&mut self, registry: &Registry, devices: usize) -> bool {
+        let step = devices.div_ceil(REGISTRY_STEP) * REGISTRY_STEP;
+        // A piece that was not full when it was taken in is taken in again: putting in is idempotent.
+        let first = self.done - self.done % REGISTRY_STEP;
+        let end = registry.len().min(first.saturating_add(step));
+        let input = schedule::beacon_t_id(&self.rand_n);
+        registry.prefixes(first..end, Population::Table, &input, |index, prefix| {
+            self.slots.insert((prefix >> 32) as u32, index);
+        });
+        self.done = end;
+        end == registry.len()
+    }
+
+    /// Devices that are not in yet.
+    pub(crate) fn left(&self, registry: &Registry) -> usize {
+        registry.len() - self.done
+    }
+
+    pub(crate) fn build(rand_n: RandN, registry: &Registry) -> Self {
+        let mut table = Self::begin(rand_n, registry);
+        table.extend(registry, registry.len());
+        table
     }
 
     pub(crate) const fn rand_n(&self) -> RandN {
@@ -43,31 +60,17 @@ impl BeaconTable {
     }
 
     /// Adds a device, or a device's new key. The T-ID of an old key stays and leads to a key that does not verify.
-    pub(crate) fn add(&mut self, index: Index, device: &Device) {
+    pub(crate) fn add(&mut self, index: Index, device: &Device<'_>) {
         if device.form == DeviceForm::Beacon
-            && let Some(t_id) = t_id(device, &self.rand_n)
+            && let Some(prf) = device.evaluate(&schedule::beacon_t_id(&self.rand_n))
         {
-            self.added.push((t_id, index));
-        }
-    }
-
-    /// Merges what was added when it is much. To be called once after all that is added together.
-    pub(crate) fn settle(&mut self) {
-        if self.added.len() > ADDED_MAX {
-            self.sorted.append(&mut self.added);
-            self.sorted.sort_unstable();
-            self.sorted.dedup();
+            self.slots.insert(u32::from_be_bytes(cut(&prf)), index);
         }
     }
 
     /// The devices with this T-ID: nearly always none or one.
     pub(crate) fn candidates(&self, t_id: [u8; 4]) -> impl Iterator<Item = Index> + '_ {
-        let t_id = u32::from_be_bytes(t_id);
-        let start = self.sorted.partition_point(|(found, _)| *found < t_id);
-        let sorted = self.sorted.get(start..).unwrap_or_default();
-        let sorted = sorted.iter().take_while(move |(found, _)| *found == t_id);
-        let added = self.added.iter().filter(move |(found, _)| *found == t_id);
-        sorted.chain(added).map(|(_, index)| *index)
+        self.slots.get(u32::from_be_bytes(t_id))
     }
 
     /// Whether a T-ID (of any form, widened) is refused for the rest of the epoch.
@@ -83,10 +86,63 @@ impl BeaconTable {
     }
 }
 
-/// `None` while the device has no K.
-fn t_id(device: &Device, rand_n: &RandN) -> Option<u32> {
-    let prf = device.evaluate(&schedule::beacon_t_id(rand_n))?;
-    Some(u32::from_be_bytes(cut(&prf)))
+/// Pairs of T-ID and index, each as near behind the place that its T-ID has in proportion as there is room: one memory access
+/// finds them, whatever the size. T-IDs are as good as random, so that a table nine tenths full has short runs.
+struct Slots {
+    slots: Vec<u64>,
+    used: usize,
+}
+
+/// No device has this index.
+const EMPTY: u64 = u64::MAX;
+
+impl Slots {
+    fn with_room_for(count: usize) -> Self {
+        Self {
+            slots: vec![EMPTY; count + count / 8 + 16],
+            used: 0,
+        }
+    }
+
+    /// Puts a pair in, unless it is there.
+    fn insert(&mut self, t_id: u32, index: Index) {
+        let pair = pair(t_id, index);
+        // Always above the nine tenths that a fresh table has, so growing gains an eighth.
+        if self.used >= self.slots.len() - self.slots.len() / 16 - 1 {
+            let mut larger = Self::with_room_for(self.used + self.used / 16);
+            let pairs = self.slots.iter().filter(|slot| **slot != EMPTY);
+            pairs.for_each(|pair| larger.put(*pair));
+            *self = larger;
+        }
+        self.put(pair);
+    }
+
+    fn put(&mut self, pair: u64) {
+        let home = self.home((pair >> 32) as u32);
+        let (before, from) = self.slots.split_at_mut(home);
+        let mut places = from.iter_mut().chain(before);
+        if let Some(slot) = places.find(|slot| **slot == EMPTY || **slot == pair) {
+            self.used += usize::from(*slot == EMPTY);
+            *slot = pair;
+        }
+    }
+
+    fn get(&self, t_id: u32) -> impl Iterator<Item = Index> + '_ {
+        let (before, from) = self.slots.split_at(self.home(t_id));
+        from.iter()
+            .chain(before)
+            .take_while(|slot| **slot != EMPTY)
+            .filter(move |slot| (**slot >> 32) as u32 == t_id)
+            .map(|slot| *slot as Index)
+    }
+
+    const fn home(&self, t_id: u32) -> usize {
+        ((t_id as u64 * self.slots.len() as u64) >> 32) as usize
+    }
+}
+
+const fn pair(t_id: u32, index: Index) -> u64 {
+    (t_id as u64) << 32 | index as u64
 }
 
 /// T-IDs of the counters near each device's last one: `window` ahead, which are acceptable, and as many behind, by which
@@ -103,13 +159,13 @@ impl CounterIndex {
             entries: BTreeSet::new(),
         };
         for (number, device) in registry.iter() {
-            index.add(number, device);
+            index.add(number, &device);
         }
         index
     }
 
     /// Indexes a device around its last counter.
-    pub(crate) fn add(&mut self, index: Index, device: &Device) {
+    pub(crate) fn add(&mut self, index: Index, device: &Device<'_>) {
         if device.form.has_counter() {
             let last = device.counter_last.unwrap_or(0);
             let first = last.saturating_sub(self.window);
@@ -118,7 +174,7 @@ impl CounterIndex {
     }
 
     /// Takes a device out, as it was indexed: before its key or last counter is replaced.
-    pub(crate) fn remove(&mut self, index: Index, device: &Device) {
+    pub(crate) fn remove(&mut self, index: Index, device: &Device<'_>) {
         if device.form.has_counter()
             && let Some(key) = device.prf_key()
         {
@@ -131,7 +187,7 @@ impl CounterIndex {
     }
 
     /// Moves a device's window from `old` to its present last counter.
-    pub(crate) fn advance(&mut self, index: Index, device: &Device, old: Option<u32>) {
+    pub(crate) fn advance(&mut self, index: Index, device: &Device<'_>, old: Option<u32>) {
         let old = old.unwrap_or(0);
         let last = device.counter_last.unwrap_or(0);
         let (old_end, new_start) = (
@@ -158,7 +214,12 @@ impl CounterIndex {
             .map(|(_, index, counter)| (*index, *counter))
     }
 
-    fn insert(&mut self, index: Index, device: &Device, counters: std::ops::RangeInclusive<u32>) {
+    fn insert(
+        &mut self,
+        index: Index,
+        device: &Device<'_>,
+        counters: std::ops::RangeInclusive<u32>,
+    ) {
         let Some(key) = device.prf_key() else {
             return;
         };
@@ -173,4 +234,46 @@ impl CounterIndex {
 pub(crate) fn widen(t_id: [u8; 6]) -> u64 {
     let [a, b, c, d, e, f] = t_id;
     u64::from_be_bytes([1, 0, a, b, c, d, e, f])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_hold_what_was_put_in_at_any_size() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for count in [0, 1, 2, 15, 16, 17, 100, 5000] {
+            // Once with room for all, once growing; T-IDs crowded at the end, where runs go round, and twice the same.
+            for room in [count, 0] {
+                let mut slots = Slots::with_room_for(room);
+                let mut expected: Vec<(u32, Index)> = (0..count as Index)
+                    .map(|index| {
+                        let t_id = match index % 8 {
+                            0 => u32::MAX,
+                            1 => u32::MAX - rng.u32(..100),
+                            _ => rng.u32(..),
+                        };
+                        (t_id, index)
+                    })
+                    .collect();
+                for (t_id, index) in &expected {
+                    slots.insert(*t_id, *index);
+                    slots.insert(*t_id, *index);
+                }
+                assert_eq!(slots.used, count);
+                expected.sort_unstable();
+                for group in expected.chunk_by(|a, b| a.0 == b.0) {
+                    let mut found: Vec<_> = slots.get(group[0].0).collect();
+                    found.sort_unstable();
+                    assert!(found.iter().eq(group.iter().map(|(_, index)| index)));
+                }
+                for _ in 0..1000 {
+                    let t_id = rng.u32(..u32::MAX - 100);
+                    let is_there = expected.iter().any(|(there, _)| *there == t_id);
+                    assert_eq!(slots.get(t_id).next().is_some(), is_there);
+                }
+            }
+        }
+    }
 }

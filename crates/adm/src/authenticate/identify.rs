@@ -2,13 +2,14 @@
 
 use ambit_adm_api::{DoaReport, Outcome};
 use ambit_protocol::exchange::Plaintext;
-use ambit_protocol::schedule::{self, Input, cut};
+use ambit_protocol::schedule::{self, Input};
 use ambit_protocol::wire::{ReportId, ReportView};
 use ambit_protocol::{Exchange, Form, KAiotf, TagLen};
+use ambit_search::Query;
 
 use super::{Judged, Matched, Nonce};
 use crate::Adm;
-use crate::registry::{Device, Index};
+use crate::registry::{Device, Index, Population, Wanted};
 use crate::tables::widen;
 
 /// A device that a report may be from, and what its exchange depends on.
@@ -18,19 +19,74 @@ struct Candidate {
     nonce: Nonce,
 }
 
-#[derive(Clone, Copy)]
-enum Population {
-    Beacon,
-    Counter,
-}
+/// What a population search found for a report, or why there was none.
+pub(super) type Searched = Result<Vec<Index>, Outcome>;
 
 impl Adm {
+    /// The population searches (section 9) that the reports of a batch need, in one pass over the keys; by report. Each takes
+    /// its price from the budget.
+    pub(super) fn search(&mut self, now_ms: i64, reports: &[DoaReport<'_>]) -> Vec<Searched> {
+        let mut places = Vec::new();
+        let mut wanted = Vec::new();
+        let mut searched: Vec<Searched> = Vec::new();
+        for (at, report) in reports.iter().enumerate() {
+            searched.push(Ok(Vec::new()));
+            let Some(search) = self.wanted(report) else {
+                continue;
+            };
+            let cost = self.registry.population(search.population);
+            let reader = (report.gnb_id, report.reader_index);
+            if self.budget.take(reader, cost, now_ms) {
+                places.push(at);
+                wanted.push(search);
+            } else if let Some(slot) = searched.get_mut(at) {
+                *slot = Err(Outcome::SearchBudgetExhausted);
+            }
+        }
+        if !wanted.is_empty() {
+            let found = self
+                .registry
+                .search(&wanted, self.config.search_threads_max);
+            for (at, found) in places.into_iter().zip(found) {
+                if let Some(slot) = searched.get_mut(at) {
+                    *slot = Ok(found);
+                }
+            }
+        }
+        searched
+    }
+
+    /// What is to be searched for a report; `None` when it needs no search, or is refused without one.
+    fn wanted(&self, report: &DoaReport<'_>) -> Option<Wanted> {
+        let view = ReportView::parse(report.nas).ok()?;
+        let table = self.tables.iter().find(|t| t.rand_n() == report.rand_n)?;
+        let is_refused = report.area_id.snid() != self.config.snid
+            || lock_key(view.id()).is_some_and(|t_id| table.is_locked(t_id));
+        let (population, query) = match view.id() {
+            ReportId::Concealed { cid, rand_d } => {
+                let input = schedule::concealed_id(&report.rand_n, rand_d);
+                (Population::Beacon, Query::new(input, cid))
+            }
+            ReportId::Recovery { counter, t_id } => {
+                let input = schedule::counter_t_id(*counter);
+                (Population::Counter, Query::new(input, t_id))
+            }
+            _ => return None,
+        };
+        (!is_refused).then_some(Wanted {
+            population,
+            area_id: report.area_id,
+            query,
+        })
+    }
+
     /// Steps 1 to 4.
     pub(super) fn identify(
         &mut self,
         now_ms: i64,
         current_epoch: u32,
         report: &DoaReport<'_>,
+        searched: Searched,
     ) -> Result<Matched, Judged> {
         let view = ReportView::parse(report.nas).map_err(|_| Judged {
             outcome: Outcome::Malformed,
@@ -54,21 +110,21 @@ impl Adm {
         }
 
         let candidates = self
-            .candidates(now_ms, report, view.id(), table)
+            .candidates(report, view.id(), table, searched)
             .map_err(refuse)?;
         let mut found: Option<Matched> = None;
         for candidate in candidates {
             let Some(device) = self.registry.get(candidate.index) else {
                 continue;
             };
-            if !device.form.sends(form) || !self.registry.in_scope(device, &report.area_id) {
+            if !device.form.sends(form) || !self.registry.in_scope(&device, &report.area_id) {
                 continue;
             }
-            match verify(device, &candidate, &view) {
+            match verify(&device, &candidate, &view) {
                 Some(_) if found.is_some() => {
                     // The alarm names one of them; the other has the same key.
                     return Err(Judged {
-                        device_id: Some(device.device_id.clone()),
+                        device_id: Some(device.device_id.into()),
                         ..refuse(Outcome::AmbiguousMatch)
                     });
                 }
@@ -117,11 +173,11 @@ impl Adm {
 
     /// Step 2. A locked T-ID is refused before anything is computed.
     fn candidates(
-        &mut self,
-        now_ms: i64,
+        &self,
         report: &DoaReport<'_>,
         id: &ReportId,
         table: usize,
+        searched: Searched,
     ) -> Result<Vec<Candidate>, Outcome> {
         let (rand_n, area_id) = (&report.rand_n, &report.area_id);
         let Some(table) = self.tables.get(table) else {
@@ -159,62 +215,28 @@ impl Adm {
                     counter_candidate(index, counter, schedule::blind_k_aiotf(counter))
                 })
                 .collect(),
-            ReportId::Concealed { cid, rand_d } => {
-                let input = schedule::concealed_id(rand_n, rand_d);
-                self.search(now_ms, report, &input, *cid, Population::Beacon)?
-                    .into_iter()
-                    .map(|index| Candidate {
-                        index,
-                        input: schedule::concealed_k_aiotf(rand_n, area_id, rand_d),
-                        nonce: Nonce::Rand8(*rand_d),
-                    })
-                    .collect()
-            }
-            ReportId::Recovery { counter, t_id } => {
-                let input = schedule::counter_t_id(*counter);
-                self.search(now_ms, report, &input, *t_id, Population::Counter)?
-                    .into_iter()
-                    .map(|index| {
-                        let input = schedule::counter_k_aiotf(rand_n, area_id, *counter);
-                        counter_candidate(index, *counter, input)
-                    })
-                    .collect()
-            }
+            ReportId::Concealed { rand_d, .. } => searched?
+                .into_iter()
+                .map(|index| Candidate {
+                    index,
+                    input: schedule::concealed_k_aiotf(rand_n, area_id, rand_d),
+                    nonce: Nonce::Rand8(*rand_d),
+                })
+                .collect(),
+            ReportId::Recovery { counter, .. } => searched?
+                .into_iter()
+                .map(|index| {
+                    let input = schedule::counter_k_aiotf(rand_n, area_id, *counter);
+                    counter_candidate(index, *counter, input)
+                })
+                .collect(),
         })
-    }
-
-    /// The population search (section 9): all devices in scope whose PRF of `input` starts with `id`.
-    fn search<const N: usize>(
-        &mut self,
-        now_ms: i64,
-        report: &DoaReport<'_>,
-        input: &Input,
-        id: [u8; N],
-        population: Population,
-    ) -> Result<Vec<Index>, Outcome> {
-        let members = match population {
-            Population::Beacon => self.registry.beacon_population(),
-            Population::Counter => self.registry.counter_population(),
-        };
-        let reader = (report.gnb_id, report.reader_index);
-        if !self.budget.take(reader, members.len(), now_ms) {
-            return Err(Outcome::SearchBudgetExhausted);
-        }
-        let is_match = |index: &Index| {
-            self.registry.get(*index).is_some_and(|device| {
-                self.registry.in_scope(device, &report.area_id)
-                    && device
-                        .evaluate(input)
-                        .is_some_and(|prf| cut::<N>(&prf) == id)
-            })
-        };
-        Ok(members.iter().copied().filter(is_match).collect())
     }
 
     /// Step 4.
     fn check_device(&self, matched: &Matched, now_ms: i64) -> Result<(), Judged> {
         let device = self.registry.get(matched.index);
-        let outcome = match device {
+        let outcome = match &device {
             None => Outcome::NoMatch,
             Some(device) if device.disabled => Outcome::DeviceDisabled,
             Some(device) if !self.is_allowed(device) => Outcome::PolicyRefused,
@@ -224,11 +246,11 @@ impl Adm {
         Err(Judged {
             outcome,
             form: Some(matched.form),
-            device_id: device.map(|device| device.device_id.clone()),
+            device_id: device.map(|device| device.device_id.into()),
         })
     }
 
-    fn is_allowed(&self, device: &Device) -> bool {
+    fn is_allowed(&self, device: &Device<'_>) -> bool {
         let allowed = self
             .config
             .allows(device.device_type, device.form, device.credential);
@@ -245,7 +267,7 @@ impl Adm {
 
 /// Step 3 for one candidate.
 fn verify(
-    device: &Device,
+    device: &Device<'_>,
     candidate: &Candidate,
     view: &ReportView<'_>,
 ) -> Option<(KAiotf, Exchange, Plaintext)> {

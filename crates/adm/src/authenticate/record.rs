@@ -69,7 +69,7 @@ impl Adm {
                 form: Some(matched.form),
                 // Only what raises an event needs the name.
                 device_id: (!is_accepted(outcome))
-                    .then(|| Some(self.registry.get(matched.index)?.device_id.clone()))
+                    .then(|| Some(self.registry.get(matched.index)?.device_id.into()))
                     .flatten(),
             };
             self.note(now_ms, report, &judged);
@@ -95,10 +95,8 @@ impl Adm {
 
     /// What a new record changes in memory: the items known as repeats, the window of counters.
     fn remember(&mut self, matched: &Matched, now_ms: i64) {
-        let Some(device) = self.registry.get_mut(matched.index) else {
-            return;
-        };
-        device.recent.record(matched.cause, matched.seq, now_ms);
+        self.registry
+            .note_item(matched.index, matched.cause, matched.seq, now_ms);
         if let Some(counter) = matched.nonce.counter() {
             self.move_counter(matched.index, counter);
         }
@@ -106,15 +104,15 @@ impl Adm {
 
     /// Moves a device's last counter in memory; it never goes back.
     fn move_counter(&mut self, index: Index, counter: u32) {
-        let Some(device) = self.registry.get_mut(index) else {
+        let Some(old) = self.registry.get(index).map(|device| device.counter_last) else {
             return;
         };
-        if device.counter_last.is_some_and(|last| last >= counter) {
+        if old.is_some_and(|last| last >= counter) {
             return;
         }
-        let old = device.counter_last.replace(counter);
+        self.registry.set_counter_last(index, counter);
         if let Some(device) = self.registry.get(index) {
-            self.counters.advance(index, device, old);
+            self.counters.advance(index, &device, old);
         }
     }
 
