@@ -28,7 +28,7 @@ impl Adm {
             .filter_map(|matched| {
                 let device = self.registry.get(matched.index)?;
                 let report = reports.get(matched.at)?;
-                Some(record(now_ms, report, matched, &device.device_id))
+                Some(record(now_ms, report, matched, device.device_id))
             })
             .collect();
         let mut outcomes = Vec::with_capacity(records.len());
