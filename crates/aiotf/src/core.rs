@@ -1,10 +1,13 @@
 //! The AIOTF without I/O.
 //!
 //! Input: [`Aiotf::handle_connected`], [`Aiotf::handle_pdu`], [`Aiotf::handle_disconnected`], [`Aiotf::handle_timeout`].
-//! Reports gather until [`Aiotf::flush`] takes them to the ADM as one batch. Output: [`Aiotf::poll_output`] until it is
+//! Reports and answers gather until [`Aiotf::flush`] takes them to the ADM as one batch. Commands: [`Aiotf::request`],
+//! [`Aiotf::cancel`]. Output: [`Aiotf::poll_notification`] and [`Aiotf::poll_output`] until it is
 //! empty, and [`Aiotf::poll_timeout`] for when to call [`Aiotf::handle_timeout`] next.
 
+mod commands;
 mod registration;
+mod terminated;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -19,9 +22,10 @@ use ambit_protocol::RandN;
 use ambit_protocol::wire::REPORT_OCTETS_MAX;
 
 use crate::AiotfConfig;
-use crate::gnb::{Connection, Gnb};
+use crate::gnb::{Connection, DO_A_FIRST, Gnb};
 use crate::queue::{Nas, Pending, ReportQueue};
 use crate::registrations::{Exchanges, Place};
+use crate::terminated::Terminated;
 
 /// A connection on N2, named by whoever runs the transport.
 pub type ConnectionId = u64;
@@ -58,6 +62,7 @@ pub struct Aiotf<A> {
     connections: BTreeMap<ConnectionId, Connection>,
     queue: ReportQueue,
     exchanges: Exchanges,
+    terminated: Terminated,
     verdicts: Vec<Verdict>,
     outputs: VecDeque<Output>,
     reports: Tally,
@@ -82,6 +87,7 @@ impl<A: AdmClient> Aiotf<A> {
             connections: BTreeMap::new(),
             queue: ReportQueue::default(),
             exchanges: Exchanges::default(),
+            terminated: Terminated::default(),
             verdicts: Vec::new(),
             outputs: VecDeque::new(),
             reports: Tally::default(),
@@ -102,6 +108,7 @@ impl<A: AdmClient> Aiotf<A> {
         self.connections.remove(&connection);
         self.queue.forget(connection);
         self.exchanges.forget(connection);
+        self.lose_pages(connection);
     }
 
     /// One NGAP PDU of a connection.
@@ -140,6 +147,7 @@ impl<A: AdmClient> Aiotf<A> {
             };
             self.send(connection, &release);
         }
+        self.drive(now_ms);
     }
 
     /// When [`Aiotf::handle_timeout`] is to be called next, Unix time in ms.
@@ -150,7 +158,8 @@ impl<A: AdmClient> Aiotf<A> {
             Connection::Ready(gnb) => gnb.timeout_ms(beacon.is_some()),
             Connection::AwaitingSetup => None,
         });
-        let next = gnbs.chain(beacon).min().unwrap_or(i64::MAX);
+        let next = gnbs.chain(beacon).chain(self.terminated.timeout_ms());
+        let next = next.min().unwrap_or(i64::MAX);
         next.min(self.next_tick_ms)
     }
 
@@ -159,14 +168,19 @@ impl<A: AdmClient> Aiotf<A> {
         self.outputs.pop_front()
     }
 
-    /// Reports that still wait for [`Aiotf::flush`]: while there are any, it is to be called again soon.
+    /// Reports and answers that still wait for [`Aiotf::flush`]: while there are any, it is to be called again soon.
     pub fn pending_reports(&self) -> usize {
-        self.queue.len()
+        self.queue.len() + self.terminated.answers_ready()
     }
 
     /// Takes gathered reports to the ADM as one batch, and the ACCEPTs of those that are on record to their gNBs. All that a
     /// table lookup answers go at once; of those that need a population search only a few, and the rest waits.
     pub fn flush(&mut self, now_ms: i64) {
+        self.flush_reports(now_ms);
+        self.drive(now_ms);
+    }
+
+    fn flush_reports(&mut self, now_ms: i64) {
         if self.queue.len() == 0 {
             return;
         }
@@ -253,6 +267,11 @@ impl<A: AdmClient> Aiotf<A> {
             .is_some_and(|(aiotf_id, _)| aiotf_id != self.config.aiotf_id)
         {
             return self.count("n2_other_aiotf");
+        }
+        let gnb_id = gnb.id;
+        let correlation = message.session().map(|(_, correlation)| correlation);
+        if correlation.is_some_and(|correlation| correlation < DO_A_FIRST) {
+            return self.handle_terminated(connection, gnb_id, message, now_ms);
         }
         let retry_at_ms = now_ms.saturating_add(i64::from(self.config.window_retry_s) * 1000);
         match message {
@@ -411,7 +430,7 @@ impl<A: AdmClient> Aiotf<A> {
                     .count(Outcome::SearchBudgetExhausted, shed.nas.form());
             }
             if self.queue.lookups() >= self.config.batch_max {
-                self.flush(now_ms);
+                self.flush_reports(now_ms);
             }
         }
     }

@@ -4,7 +4,7 @@ use ambit_ngap::GnbId;
 use ambit_protocol::RandN;
 
 /// Correlation identifiers of DO-A windows start here; those below are device-terminated inventories (section 11).
-const DO_A_FIRST: u16 = 0x8000;
+pub(crate) const DO_A_FIRST: u16 = 0x8000;
 
 /// A connection, by what is expected of it next.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub(crate) struct Gnb {
     pub(crate) id: GnbId,
     windows: Vec<Window>,
     next_correlation: u16,
+    next_terminated: u16,
     /// When to ask again for a window that was refused.
     pub(crate) retry_at_ms: Option<i64>,
 }
@@ -40,6 +41,7 @@ impl Gnb {
             id,
             windows: Vec::new(),
             next_correlation: DO_A_FIRST,
+            next_terminated: 0,
             retry_at_ms: None,
         }
     }
@@ -57,6 +59,14 @@ impl Gnb {
             release_at_ms: None,
         });
         self.retry_at_ms = None;
+        correlation
+    }
+
+    /// The next correlation identifier of a device-terminated inventory. One comes back after 32 768 others, when no session of
+    /// it is left.
+    pub(crate) const fn terminated_correlation(&mut self) -> u16 {
+        let correlation = self.next_terminated;
+        self.next_terminated = (correlation + 1) % DO_A_FIRST;
         correlation
     }
 

@@ -1,5 +1,5 @@
 //! The AIOTF: it opens DO-A windows at every gNB, rolls them with the epochs, takes reports to the ADM and ACCEPTs back.
-//! It relays UICC registrations between the two.
+//! It relays UICC registrations between the two. On request it takes inventories and gives commands (section 8).
 //!
 //! [`Aiotf`] is the function without I/O: connections, PDUs and time go in, PDUs come out. [`server`] runs it on TCP. The ADM
 //! is reached through [`AdmClient`](ambit_adm_api::AdmClient); this crate does not depend on the ADM's, so K cannot get here.
@@ -9,6 +9,8 @@ mod gnb;
 mod queue;
 mod registrations;
 pub mod server;
+pub mod service;
+mod terminated;
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -8,7 +8,9 @@ use ambit_adm_api::*;
 use ambit_aiotf::{Aiotf, AiotfConfig, ConnectionId, Output};
 use ambit_ngap::{DeviceReport, FromGnb, GnbId, InventoryRequest, ReaderReport, ToGnb};
 use ambit_protocol::area::Plmn;
-use ambit_protocol::{AreaId, KAiotf, RandN, RootKey, Snid, Suite, TagLen, schedule};
+use ambit_protocol::{
+    AreaId, DeviceForm, DeviceType, KAiotf, RandN, RootKey, Snid, Suite, TagLen, schedule,
+};
 
 pub const AIOTF_ID: [u8; 16] = [0xa1; 16];
 pub const EPOCH_MS: i64 = 600_000;
@@ -257,8 +259,17 @@ impl Nadm for ScriptedAdm {
         Ok(key.evaluate(Suite::AesCmac, &schedule::dt_paging_t_id(rand_n)))
     }
 
-    fn device_profile(&mut self, _: &[u8]) -> Result<DeviceProfile, NadmError> {
-        Err(NadmError::UnknownDevice)
+    fn device_profile(&mut self, device_id: &[u8]) -> Result<DeviceProfile, NadmError> {
+        self.key(device_id)?;
+        Ok(DeviceProfile {
+            device_id: device_id.into(),
+            last_known_aiotf: None,
+            device_type: DeviceType::Type1,
+            form: DeviceForm::Dt,
+            suite: Suite::AesCmac,
+            tag_len: TagLen::T8,
+            disabled: false,
+        })
     }
 
     fn note_aiotf(&mut self, _: &[u8], _: [u8; 16]) -> Result<(), NadmError> {
