@@ -56,6 +56,8 @@ pub struct Scenario {
     pub schedule: Option<Schedule>,
     /// How far ahead of a device's last counter the network looks.
     pub counter_window: u32,
+    /// PRF evaluations a second in the network's population search, at most.
+    pub search_prf_per_s_max: u64,
 }
 
 /// A device of a scene.
@@ -193,6 +195,7 @@ impl Scenario {
             },
             schedule: None,
             counter_window: 16,
+            search_prf_per_s_max: 1_500_000,
         }
     }
 
@@ -207,6 +210,7 @@ impl Scenario {
             grace_s: self.grace_s,
             chain_epochs: self.chain_epochs,
             counter_window: self.counter_window,
+            search_prf_per_s_max: self.search_prf_per_s_max,
             blind_allowed: true,
             ..AdmConfig::new(snid)
         };

@@ -56,6 +56,17 @@ impl Stage {
         Some(core.aiotf)
     }
 
+    /// Cuts the connection of one gNB, which does not come back.
+    pub fn cut(&mut self, gnb: usize) {
+        let core = self.core.as_mut();
+        if let Some((core, connection)) =
+            core.and_then(|core| core.connections.get(gnb).copied().map(|c| (core, c)))
+        {
+            core.aiotf.handle_disconnected(connection);
+            self.site.disconnected(gnb);
+        }
+    }
+
     /// Lets the core crash the next time that it has put an acceptance on record, before the ACCEPT leaves.
     pub const fn crash_after_commit(&mut self) {
         self.crashes_after_commit = true;

@@ -138,7 +138,7 @@ impl Notes {
                     self.beacons.insert(frame.reader, beacon);
                 }
             }
-            (_, FrameKind::Page) => {}
+            _ => {}
         }
     }
 

@@ -3,6 +3,7 @@
 //! A device costs nothing while it has nothing to do. Its timers stand in one heap, and it is handed the beacon of its reader
 //! when it is about to speak, not when the beacon changes; only devices that wait for a beacon are woken by one.
 
+mod access;
 mod credential;
 mod ledger;
 mod memory;
@@ -31,7 +32,7 @@ pub use self::spec::{
 use self::timers::Timers;
 pub use self::view::DeviceView;
 use crate::air::Receiver;
-use crate::frame::{Access, AirFrame, RadioId, SiteReader};
+use crate::frame::{Access, AccessRound, AirFrame, RadioId, SiteReader};
 
 /// What devices hear of beacons at a reader now.
 pub type Hearing<'a> = &'a dyn Fn(SiteReader) -> Option<(AreaId, RandN)>;
@@ -48,6 +49,8 @@ pub struct Fleet {
     contacts: HashMap<RadioId, u32>,
     waiting_for_beacon: BTreeMap<SiteReader, Vec<u32>>,
     out: VecDeque<AirFrame>,
+    /// The access occasions of the page that is being answered, while one is.
+    paged: Option<AccessRound>,
     stats: FleetStats,
     scratch: Vec<u8>,
 }
@@ -66,6 +69,7 @@ impl Fleet {
             contacts: HashMap::new(),
             waiting_for_beacon: BTreeMap::new(),
             out: VecDeque::new(),
+            paged: None,
             stats: FleetStats::default(),
             scratch: Vec::new(),
         }

@@ -5,6 +5,9 @@ use ambit_protocol::{AreaId, RandN};
 /// Octets of a beacon: AreaID (12) ‖ RAND_n (16), section 4.
 pub const BEACON_OCTETS: usize = 28;
 
+/// Access occasions in a millisecond.
+pub const OCCASIONS_PER_MS: u32 = 8;
+
 /// A reader of a site: which gNB, and which of its readers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SiteReader {
@@ -46,6 +49,14 @@ pub enum FrameKind {
     Beacon,
     /// A page (section 8).
     Page,
+    /// The opening of a further round of access occasions after a page.
+    AccessTrigger,
+    /// A device's Random ID, said in an access occasion (Msg1). The ID is that of the frame's contact.
+    RandomId,
+    /// The echo of a Random ID (Msg2): its device hands over its data.
+    RandomIdResponse,
+    /// The data of a device did not come: it sends them again.
+    Nack,
 }
 
 /// A frame as it is seen on the air.
@@ -82,12 +93,90 @@ pub fn parse_beacon(octets: &[u8]) -> Option<(AreaId, RandN)> {
     Some((AreaId::from_octets(*area).ok()?, RandN::from_octets(rand_n)))
 }
 
-/// A page as this emulation puts it on the air: kind (0 all, 1 single, 2 group) ‖ transaction ID (2) ‖ RAND_n (16) ‖ number of
-/// bits of the identity (2) ‖ identity. The true layout is that of TS 38.391.
+/// A round of access occasions: transaction ID (2) ‖ round (2) ‖ exponent n of 2^n occasions (1). The true layout is that of
+/// TS 38.391.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessRound {
+    /// The page that it belongs to.
+    pub transaction: u16,
+    /// Which round, from 0, which the page itself opens.
+    pub round: u16,
+    /// n, 0 to 15.
+    pub exponent: u8,
+}
+
+impl AccessRound {
+    /// The octets on the air.
+    pub fn octets(&self) -> Vec<u8> {
+        let [t1, t0] = self.transaction.to_be_bytes();
+        let [r1, r0] = self.round.to_be_bytes();
+        vec![t1, t0, r1, r0, self.exponent]
+    }
+
+    /// Reads one; `None` when it is none.
+    pub fn parse(octets: &[u8]) -> Option<Self> {
+        let [t1, t0, r1, r0, exponent @ 0..=15] = octets else {
+            return None;
+        };
+        Some(Self {
+            transaction: u16::from_be_bytes([*t1, *t0]),
+            round: u16::from_be_bytes([*r1, *r0]),
+            exponent: *exponent,
+        })
+    }
+}
+
+/// A Random ID on the air: transaction ID (2) ‖ round (2) ‖ occasion (2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RandomIdMessage {
+    /// The page that the device answers.
+    pub transaction: u16,
+    /// The round.
+    pub round: u16,
+    /// The access occasion that it drew.
+    pub occasion: u16,
+}
+
+impl RandomIdMessage {
+    /// The octets on the air.
+    pub fn octets(&self) -> Vec<u8> {
+        let parts = [self.transaction, self.round, self.occasion];
+        parts.into_iter().flat_map(u16::to_be_bytes).collect()
+    }
+
+    /// Reads one; `None` when it is none.
+    pub fn parse(octets: &[u8]) -> Option<Self> {
+        let [t1, t0, r1, r0, o1, o0] = octets else {
+            return None;
+        };
+        Some(Self {
+            transaction: u16::from_be_bytes([*t1, *t0]),
+            round: u16::from_be_bytes([*r1, *r0]),
+            occasion: u16::from_be_bytes([*o1, *o0]),
+        })
+    }
+}
+
+/// How devices answer a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageAccess {
+    /// Each at once (contention-free: the page is for one).
+    Free,
+    /// In one of 2^n access occasions.
+    Contention {
+        /// n, 0 to 15.
+        exponent: u8,
+    },
+}
+
+/// A page as this emulation puts it on the air: kind (0 all, 1 single, 2 group) ‖ transaction ID (2) ‖ access (1: FF free, else n
+/// of 2^n occasions) ‖ RAND_n (16) ‖ number of bits of the identity (2) ‖ identity. The true layout is that of TS 38.391.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     /// Which access a device gains by answering.
     pub transaction: u16,
+    /// How they answer.
+    pub access: PageAccess,
     /// RAND_n, fresh for this page.
     pub rand_n: RandN,
     /// Whom it is for.
@@ -125,6 +214,10 @@ impl Page {
         };
         let mut out = vec![kind];
         out.extend_from_slice(&self.transaction.to_be_bytes());
+        out.push(match self.access {
+            PageAccess::Free => 0xff,
+            PageAccess::Contention { exponent } => exponent,
+        });
         out.extend_from_slice(self.rand_n.octets());
         out.extend_from_slice(&bits.to_be_bytes());
         out.extend_from_slice(identity);
@@ -135,6 +228,12 @@ impl Page {
     pub fn parse(octets: &[u8]) -> Option<Self> {
         let (kind, rest) = octets.split_first()?;
         let (transaction, rest) = rest.split_first_chunk()?;
+        let (access, rest) = rest.split_first()?;
+        let access = match *access {
+            0xff => PageAccess::Free,
+            exponent @ 0..=15 => PageAccess::Contention { exponent },
+            _ => return None,
+        };
         let (rand_n, rest) = rest.split_first_chunk()?;
         let (bits, identity) = rest.split_first_chunk()?;
         let bits = u16::from_be_bytes(*bits);
@@ -148,6 +247,7 @@ impl Page {
         };
         fits.then(|| Self {
             transaction: u16::from_be_bytes(*transaction),
+            access,
             rand_n: RandN::from_octets(*rand_n),
             target,
         })

@@ -5,12 +5,15 @@
 //! - an INVENTORY REQUEST with a correlation identifier of 0x8000 or more opens a DO-A window; its readers broadcast the
 //!   window's RAND_n until a newer window opens;
 //! - what a device says goes up in an INVENTORY REPORT under the newest window that was open when the device spoke;
+//! - other INVENTORY REQUESTs are pages: one device answers at once, several contend for access (TS 38.391);
 //! - one COMMAND REQUEST at a time is under way to a contact, further ones wait; each is answered exactly once.
 //!
 //! Every table and queue is bounded by [`GnbConfig`]; nothing that the core or the air sends can make it panic.
 
 mod config;
 mod contacts;
+mod contention;
+mod paging;
 mod procedures;
 mod session;
 
@@ -23,7 +26,7 @@ use ambit_protocol::{AreaId, RandN};
 pub use self::config::{GnbConfig, GnbStats, ReaderConfig};
 use self::contacts::{Contacts, Heard};
 use self::session::Session;
-use crate::frame::{Access, Page, RadioId};
+use crate::frame::{Access, AccessRound, Page, RadioId};
 
 /// What a reader has heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +68,27 @@ pub enum Downlink {
         reader_index: u16,
         /// The page.
         page: Page,
+    },
+    /// A further round of access occasions.
+    AccessTrigger {
+        /// The reader.
+        reader_index: u16,
+        /// The round.
+        round: AccessRound,
+    },
+    /// The echo of a Random ID.
+    RandomIdResponse {
+        /// The reader.
+        reader_index: u16,
+        /// The ID.
+        radio_id: RadioId,
+    },
+    /// A device is to send its data again.
+    Nack {
+        /// The reader.
+        reader_index: u16,
+        /// Its Random ID.
+        radio_id: RadioId,
     },
 }
 
@@ -175,6 +199,13 @@ impl Gnb {
                 self.send_next_command(now_ms, device_ngap_id);
             }
             Heard::Report { device_ngap_id } => {
+                if !self.is_called(at, reader_index, radio_id) {
+                    self.stats.answers_uncalled += 1;
+                    return;
+                }
+                let Some(session) = self.sessions.get_mut(at) else {
+                    return;
+                };
                 self.stats.reports += 1;
                 let report = DeviceReport {
                     nas: Cow::Owned(nas),
@@ -197,6 +228,7 @@ impl Gnb {
             self.set_up();
         }
         self.end_contacts(now_ms);
+        self.go_on_paging(now_ms);
         for at in 0..self.sessions.len() {
             let Some(session) = self.sessions.get_mut(at) else {
                 break;

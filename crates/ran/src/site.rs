@@ -215,6 +215,10 @@ impl Site {
                 let (Some(gnb), Some(radio_id)) = (self.gnbs.get_mut(at), frame.radio_id) else {
                     return;
                 };
+                if frame.kind == FrameKind::RandomId {
+                    gnb.handle_random_id(frame.reader.reader_index, radio_id, &frame.octets);
+                    return;
+                }
                 let uplink = Uplink {
                     reader_index: frame.reader.reader_index,
                     radio_id,
@@ -271,6 +275,28 @@ impl Site {
             Downlink::Page { reader_index, page } => {
                 let frame = frame(reader_index, None, FrameKind::Page, page.octets());
                 self.air.send(Receiver::AllAtReader, frame);
+            }
+            Downlink::AccessTrigger {
+                reader_index,
+                round,
+            } => {
+                let frame = frame(reader_index, None, FrameKind::AccessTrigger, round.octets());
+                self.air.send(Receiver::AllAtReader, frame);
+            }
+            Downlink::RandomIdResponse {
+                reader_index,
+                radio_id,
+            } => {
+                let kind = FrameKind::RandomIdResponse;
+                let frame = frame(reader_index, Some(radio_id), kind, Vec::new());
+                self.air.send(Receiver::Contact, frame);
+            }
+            Downlink::Nack {
+                reader_index,
+                radio_id,
+            } => {
+                let frame = frame(reader_index, Some(radio_id), FrameKind::Nack, Vec::new());
+                self.air.send(Receiver::Contact, frame);
             }
             Downlink::Beacon {
                 reader_index,

@@ -7,8 +7,8 @@ use ambit_protocol::area::Plmn;
 use ambit_protocol::{RandN, Snid};
 use ambit_ran::air::{Air, AirConfig, Channel, Delivery, FalseBeacon, Jam, Receiver, Verdict};
 use ambit_ran::frame::{
-    Access, AirFrame, Direction, FrameKind, Page, PageTarget, RadioId, SiteReader, beacon_octets,
-    parse_beacon,
+    Access, AccessRound, AirFrame, Direction, FrameKind, Page, PageAccess, PageTarget, RadioId,
+    RandomIdMessage, SiteReader, beacon_octets, parse_beacon,
 };
 
 const READER: SiteReader = SiteReader {
@@ -224,7 +224,8 @@ fn beacons_and_pages_return_from_their_octets_and_nothing_else_does() {
 
     let identity = |octets: &[u8], bits| (octets.to_vec(), bits);
     let (single, group) = (identity(&[1, 2], 16), identity(&[0xE0], 3));
-    for target in [
+    let access = PageAccess::Contention { exponent: 12 };
+    for (access, target) in [PageAccess::Free, access, access].into_iter().zip([
         PageTarget::All,
         PageTarget::Single {
             octets: single.0,
@@ -234,9 +235,10 @@ fn beacons_and_pages_return_from_their_octets_and_nothing_else_does() {
             octets: group.0,
             bits: group.1,
         },
-    ] {
+    ]) {
         let page = Page {
             transaction: 9,
+            access,
             rand_n,
             target,
         };
@@ -246,11 +248,24 @@ fn beacons_and_pages_return_from_their_octets_and_nothing_else_does() {
             assert_eq!(Page::parse(&octets[..len]), None);
         }
     }
+    let round = AccessRound {
+        transaction: 9,
+        round: 300,
+        exponent: 15,
+    };
+    assert_eq!(AccessRound::parse(&round.octets()), Some(round));
+    let said = RandomIdMessage {
+        transaction: 9,
+        round: 300,
+        occasion: 40_000,
+    };
+    assert_eq!(RandomIdMessage::parse(&said.octets()), Some(said));
     // Whatever else comes, nothing panics.
     let mut random = fastrand::Rng::with_seed(1);
     for _ in 0..10_000 {
         let octets: Vec<u8> = (0..random.usize(..40)).map(|_| random.u8(..)).collect();
         let _ = (Page::parse(&octets), parse_beacon(&octets));
+        let _ = (AccessRound::parse(&octets), RandomIdMessage::parse(&octets));
     }
 }
 

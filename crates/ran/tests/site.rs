@@ -180,13 +180,13 @@ fn a_device_terminated_inventory_finds_devices_and_a_command_reaches_one() {
             (CommandResult::Ok, expected)
         );
     }
-    // The inventory completes, and its session is released.
+    // Those by contention ended when nobody was left. The others end when their time is over; the session is released.
     let until_ms = site.now_ms() + 5_000;
     let complete = heard(&mut site, until_ms)
         .iter()
         .filter(|m| matches!(m, FromGnb::InventoryReport { complete: true, .. }))
         .count();
-    assert_eq!(complete, 5);
+    assert_eq!(complete, 2);
     let release = ToGnb::SessionReleaseCommand {
         aiotf_id: AIOTF_ID,
         correlation: 5,

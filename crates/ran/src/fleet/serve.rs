@@ -7,7 +7,9 @@ use super::ledger::Ended;
 use super::paging::paging_target;
 use super::slot::{Power, Slot};
 use super::{Fleet, Hearing};
-use crate::frame::{Access, AirFrame, Direction, FrameKind, Page, RadioId, parse_beacon};
+use crate::frame::{
+    Access, AccessRound, AirFrame, FrameKind, Page, PageAccess, RadioId, parse_beacon,
+};
 
 impl Fleet {
     /// Hands a device a frame, and takes what it answers.
@@ -18,25 +20,26 @@ impl Fleet {
         frame: &AirFrame,
         hearing: Hearing<'_>,
     ) {
+        if matches!(
+            frame.kind,
+            FrameKind::AccessTrigger | FrameKind::RandomIdResponse | FrameKind::Nack
+        ) {
+            return self.hear_access(device, now_ms, frame);
+        }
         let Some(slot) = self.slots.get_mut(device as usize) else {
             return;
         };
-        let target = match frame.kind {
+        let page = match frame.kind {
             FrameKind::Page => Page::parse(&frame.octets),
-            FrameKind::Nas | FrameKind::Beacon => None,
-        }
-        .map(|page| {
-            (
-                page.transaction,
-                page.rand_n,
-                paging_target(&page, &slot.device_id),
-            )
-        });
+            _ => None,
+        };
+        let target = page.map(|page| (paging_target(&page, &slot.device_id), page));
         let Some(state) = slot.device_mut() else {
             self.stats.downlinks_missed += u64::from(frame.kind == FrameKind::Nas);
             return;
         };
         let (mut hearing, mut access) = (Some(hearing), Access::DeviceOriginated);
+        let mut contention = None;
         match frame.kind {
             FrameKind::Nas => {
                 self.stats.downlinks += 1;
@@ -52,13 +55,27 @@ impl Fleet {
                 }
             }
             FrameKind::Page => {
-                if let Some((transaction, rand_n, target)) = target {
-                    state.handle_paging(now_ms, &rand_n, target);
-                    access = Access::Paged(transaction);
+                if let Some((target, page)) = target {
+                    state.handle_paging(now_ms, &page.rand_n, target);
+                    access = Access::Paged(page.transaction);
+                    contention = match page.access {
+                        PageAccess::Free => None,
+                        PageAccess::Contention { exponent } => Some(AccessRound {
+                            transaction: page.transaction,
+                            round: 0,
+                            exponent,
+                        }),
+                    };
                 }
             }
+            FrameKind::AccessTrigger
+            | FrameKind::RandomId
+            | FrameKind::RandomIdResponse
+            | FrameKind::Nack => {}
         }
+        self.paged = contention;
         self.serve(device, now_ms, hearing, access);
+        self.paged = None;
     }
 
     /// Lets a device hear, speak and tell, and arms its timer. `access` is how it gains access for an inventory response.
@@ -163,6 +180,9 @@ impl Fleet {
             return;
         };
         let message = peek(pdu).map(|(message, _)| message);
+        if let (Ok(MessageType::InventoryResponse), Some(round)) = (message, self.paged) {
+            return self.contend(device, now_ms, round, pdu);
+        }
         let held = slot.contact;
         let (radio_id, access) = match (message, held) {
             (Ok(MessageType::Report), _) => {
@@ -190,22 +210,12 @@ impl Fleet {
                 contact
             }
         };
-        let Some(slot) = self.slots.get(device as usize) else {
-            return;
-        };
-        self.out.push_back(AirFrame {
-            direction: Direction::Up,
-            sent_ms: now_ms,
-            reader: slot.reader,
-            radio_id: Some(radio_id),
-            access,
-            kind: FrameKind::Nas,
-            octets: pdu.to_vec(),
-        });
+        let octets = pdu.to_vec();
+        self.send_up(device, now_ms, radio_id, access, FrameKind::Nas, octets);
     }
 
     /// Gains access: a new Random ID in place of the old.
-    fn open_contact(&mut self, device: u32, access: Access) -> (RadioId, Access) {
+    pub(super) fn open_contact(&mut self, device: u32, access: Access) -> (RadioId, Access) {
         self.drop_contact(device);
         let mut radio_id = RadioId(self.random.u32(..));
         while self.contacts.contains_key(&radio_id) {

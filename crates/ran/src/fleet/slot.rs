@@ -2,8 +2,8 @@
 
 use ambit_device::{Device, PowerOnError, Profile, provision};
 
+use super::access::Contending;
 use super::credential::FleetCredential;
-
 use super::ledger::Ledger;
 use super::memory::{FleetMemory, MemoryFaults};
 use super::spec::{DeviceSpec, FleetCard, FleetDevice, PowerCyclesId, ScheduleId, SeededRandom};
@@ -24,6 +24,8 @@ pub(super) struct Slot {
     pub(super) switches: Vec<(u64, bool)>,
     /// The contact that the device holds.
     pub(super) contact: Option<(RadioId, Access)>,
+    /// What it contends for access for, after a page.
+    pub(super) contending: Option<Contending>,
     /// Whether it waits for a beacon.
     pub(super) waits_for_beacon: bool,
     pub(super) ledger: Ledger,
@@ -85,6 +87,7 @@ impl Slot {
                 .into_iter()
                 .collect(),
             contact: None,
+            contending: None,
             waits_for_beacon: false,
             ledger: Ledger::default(),
             power_back_ms: None,
@@ -152,6 +155,7 @@ impl Slot {
                     random,
                 }));
                 self.registered = false;
+                self.contending = None;
                 self.waits_for_beacon = false;
                 if let Some(agenda) = &mut self.schedule {
                     agenda.next_ms = None;

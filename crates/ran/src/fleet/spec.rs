@@ -149,6 +149,8 @@ pub struct FleetStats {
     pub reports_built: u64,
     /// Reports transmitted, repeats included.
     pub reports_transmitted: u64,
+    /// Random IDs transmitted in access occasions.
+    pub random_ids_transmitted: u64,
     /// Answers to pages and commands transmitted.
     pub answers_transmitted: u64,
     /// Downlink PDUs that reached a powered device.

@@ -31,8 +31,15 @@ pub struct GnbConfig {
     pub report_devices_max: usize,
     /// How long the answer to a COMMAND REQUEST is awaited, in milliseconds.
     pub answer_wait_ms: u32,
-    /// How long the answers to a page are collected, in milliseconds.
+    /// How long the answer to the page of one device is awaited, in milliseconds. The page is repeated meanwhile.
     pub inventory_wait_ms: u32,
+    /// From what a reader says to what a device answers, at most, in milliseconds: how long a round of access occasions, and the
+    /// data of those who were read, are waited for.
+    pub access_wait_ms: u32,
+    /// A round has at most 2^n access occasions; n is at most 15.
+    pub occasions_exponent_max: u8,
+    /// Rounds after one page, at most.
+    pub access_rounds_max: u16,
     /// How long an idle contact keeps its device NGAP ID, in milliseconds.
     pub contact_ttl_ms: u32,
     /// How long after a refused NG SETUP it is tried again, in milliseconds.
@@ -61,6 +68,9 @@ impl GnbConfig {
             report_devices_max: 256,
             answer_wait_ms: 200,
             inventory_wait_ms: 2_000,
+            access_wait_ms: 50,
+            occasions_exponent_max: 12,
+            access_rounds_max: 200,
             contact_ttl_ms: 10_000,
             setup_retry_ms: 2_000,
             contacts_max: 1 << 18,
@@ -109,6 +119,16 @@ pub struct GnbStats {
     pub windows_opened: u64,
     /// Device-terminated inventories opened.
     pub inventories_opened: u64,
+    /// Rounds of access occasions opened, the pages' own included.
+    pub access_rounds: u64,
+    /// Random IDs heard in them.
+    pub random_ids: u64,
+    /// Of these, out of place: of another page, round or occasion.
+    pub random_ids_refused: u64,
+    /// Data asked for again.
+    pub nacks: u64,
+    /// Answers to a page that were not called for: dropped.
+    pub answers_uncalled: u64,
     /// INVENTORY REQUESTs refused.
     pub inventories_refused: u64,
     /// COMMAND REQUESTs received.

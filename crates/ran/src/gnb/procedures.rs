@@ -1,12 +1,12 @@
 //! The procedures of TS 38.413 that Ambient IoT has: inventory, command, session release.
 
-use ambit_ngap::{Cause, DeviceBits, FromGnb, InventoryRequest, ReaderReport, Target};
+use ambit_ngap::{Cause, FromGnb, InventoryRequest, ReaderReport};
 use ambit_protocol::RandN;
 
 use super::contacts::Placed;
 use super::session::{DOA_CORRELATION_MIN, Session, SessionKey, SessionKind};
 use super::{Downlink, Gnb, Uplink};
-use crate::frame::{Access, Page, PageTarget};
+use crate::frame::Access;
 
 impl Gnb {
     pub(super) fn handle_inventory_request(&mut self, now_ms: u64, request: InventoryRequest<'_>) {
@@ -40,7 +40,7 @@ impl Gnb {
             SessionKind::DoaWindow
         } else {
             self.stats.inventories_opened += 1;
-            self.page(now_ms, rand_n, &request.target, &readers)
+            self.page(now_ms, rand_n, &request, &readers)
         };
         self.sessions.push(Session::new(
             key,
@@ -71,32 +71,6 @@ impl Gnb {
             })
             .map(|reader| reader.reader_index)
             .collect()
-    }
-
-    fn page(
-        &mut self,
-        now_ms: u64,
-        rand_n: RandN,
-        target: &Target<'_>,
-        readers: &[u16],
-    ) -> SessionKind {
-        let transaction = self.next_transaction;
-        self.next_transaction = self.next_transaction.wrapping_add(1);
-        let page = Page {
-            transaction,
-            rand_n,
-            target: page_target(target),
-        };
-        for reader_index in readers {
-            self.push_downlink(Downlink::Page {
-                reader_index: *reader_index,
-                page: page.clone(),
-            });
-        }
-        SessionKind::Inventory {
-            transaction,
-            complete_ms: Some(now_ms + u64::from(self.config.inventory_wait_ms)),
-        }
     }
 
     pub(super) fn handle_command(
@@ -147,9 +121,10 @@ impl Gnb {
     /// Where in `sessions` the session stands under which an uplink PDU goes up.
     pub(super) fn session_of(&self, uplink: &Uplink) -> Option<usize> {
         match uplink.access {
-            Access::Paged(transaction) => self.sessions.iter().position(|session| {
-                matches!(session.kind, SessionKind::Inventory { transaction: t, .. } if t == transaction)
-            }),
+            Access::Paged(transaction) => self
+                .sessions
+                .iter()
+                .position(|session| session.transaction() == Some(transaction)),
             Access::DeviceOriginated => {
                 let serves = |session: &Session| {
                     session.is_window() && session.readers.contains(&uplink.reader_index)
@@ -239,20 +214,5 @@ impl Gnb {
             device_ngap_id,
             cause,
         });
-    }
-}
-
-fn page_target(target: &Target<'_>) -> PageTarget {
-    let parts = |bits: &DeviceBits<'_>| (bits.octets().to_vec(), bits.bits());
-    match target {
-        Target::AllDevices => PageTarget::All,
-        Target::Single(device) => {
-            let (octets, bits) = parts(device);
-            PageTarget::Single { octets, bits }
-        }
-        Target::Group(filter) => {
-            let (octets, bits) = parts(filter);
-            PageTarget::Group { octets, bits }
-        }
     }
 }
