@@ -243,10 +243,7 @@ mod tests {
                 let occasion = random.u16(0..1 << exponent);
                 assert!(contention.hear_id(round, occasion, RadioId(*device)));
             }
-            loop {
-                let Some(now_ms) = contention.timeout_ms() else {
-                    break;
-                };
+            while let Some(now_ms) = contention.timeout_ms() {
                 let steps = contention.handle_timeout(now_ms, &RULES);
                 for step in &steps {
                     if let Step::Respond(radio_id) = step {
