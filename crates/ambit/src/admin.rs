@@ -6,6 +6,7 @@
 mod evidence;
 mod execute;
 mod server;
+mod status;
 mod subscribers;
 
 use std::io::{BufRead, BufReader, Write};
@@ -23,6 +24,7 @@ use crate::failure::Failure;
 
 pub(crate) use evidence::parse_key;
 pub(crate) use server::AdminServer;
+pub(crate) use status::flat;
 
 /// What can be asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,6 +47,8 @@ pub(crate) enum Request {
     DeviceRotateKey {
         device_id: String,
     },
+    /// How core and store stand.
+    Status,
     /// Import subscribers from what [`ambit_provisioning::write_subscribers`] writes; `lines` as above.
     SubscriberImport {
         csv: Secret,
@@ -146,6 +150,15 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let config = place.config()?;
     let dir = DataDir::new(&config)?;
+    if matches!(request, Request::Status) {
+        // Of the core there is, under its own configuration; else of the store, under this one.
+        if let Some(stream) = connect(&dir) {
+            return ask(stream, request, row);
+        }
+        let mut store = dir.open_to_read()?;
+        row(status::of_store(&mut store, &config.adm()?)?);
+        return Ok(());
+    }
     if !request.changes() {
         // Reading goes on beside a writer, core or command.
         let mut store = dir.open_to_read()?;

@@ -9,6 +9,7 @@ pub(crate) mod lab;
 pub(crate) mod ran;
 pub(crate) mod record;
 pub(crate) mod serve;
+pub(crate) mod status;
 pub(crate) mod subscriber;
 pub(crate) mod uicc;
 pub(crate) mod vectors;
@@ -67,13 +68,16 @@ fn print_one(row: &Value, json: bool) -> Result<(), Failure> {
     if json {
         return printed(writeln!(out, "{row}"));
     }
-    for (name, value) in row.as_object().into_iter().flatten() {
+    let names = row.as_object().into_iter().flatten();
+    let width = names.clone().map(|(name, _)| name.len()).max();
+    let width = width.unwrap_or(0).max(12);
+    for (name, value) in names {
         let text = match value {
             Value::String(text) => text.clone(),
             Value::Null => "-".into(),
             other => other.to_string(),
         };
-        printed(writeln!(out, "{name:<12} {text}"))?;
+        printed(writeln!(out, "{name:<width$} {text}"))?;
     }
     Ok(())
 }

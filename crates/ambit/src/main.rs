@@ -35,6 +35,7 @@ enum Command {
     Demo(commands::demo::Demo),
     Serve(commands::serve::Serve),
     Ran(commands::ran::Ran),
+    Status(commands::status::Status),
     #[command(subcommand)]
     Device(commands::device::Device),
     #[command(subcommand)]
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         Command::Demo(command) => command.run(),
         Command::Serve(command) => command.run(),
         Command::Ran(command) => command.run(),
+        Command::Status(command) => command.run(),
         Command::Device(command) => command.run(),
         Command::Subscriber(command) => command.run(),
         Command::HomeNetworkKey(command) => command.run(),

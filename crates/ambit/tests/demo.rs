@@ -56,6 +56,46 @@ fn the_demo_accepts_every_honest_report_once_and_nothing_else() {
 }
 
 #[test]
+fn a_public_network_accepts_every_honest_report_of_devices_with_cards_once_and_nothing_else() {
+    let place = Place::new();
+    let args = ["demo", "--deployment", "public", "--devices", "96"];
+    let more = ["--seconds", "10", "--seed", "7", "--keep", "kept", "--json"];
+    let summary = &place.json(&[&args[..], &more].concat())[0];
+    assert_eq!(summary["deployment"], "public");
+    let judgement = &summary["judgement"];
+    assert_eq!(judgement["accepted_once"], judgement["items"], "{summary}");
+    assert_eq!(judgement["items"], 96 * 5);
+    for form in summary["forms"].as_array().unwrap() {
+        assert_ne!(form["form"], "blind");
+        // Concealed and recovery come when a device needs them.
+        if form["form"] != "recovery" {
+            assert!(form["accepted_new"].as_u64() > Some(0), "{form}");
+        }
+    }
+    let cards = &summary["cards"];
+    let count = |name: &str| cards[name].as_u64().unwrap();
+    assert_eq!(count("milenage") + count("tuak"), 96);
+    for name in ["null_scheme", "profile_a", "profile_b"] {
+        assert_eq!(count(name), 32, "{name}");
+    }
+    assert_eq!(count("on_card"), 32);
+    // Every device registered with its card, and reported under the key that came of it.
+    let kept = ["--data-dir", "kept", "--json"];
+    let subscribers = place.json(&[&["subscriber", "list"], &kept[..]].concat());
+    assert_eq!(subscribers.len(), 96);
+    assert!(subscribers.iter().all(|row| row["registered"].is_string()));
+    let records = place.json(&[&["record", "list"], &kept[..]].concat());
+    for subscriber in &subscribers {
+        let of_it = records
+            .iter()
+            .filter(|row| row["device_id"] == subscriber["device_id"]);
+        let (aka, reports): (Vec<_>, Vec<_>) = of_it.partition(|row| row["form"] == "aka");
+        assert!(!aka.is_empty() && reports.len() >= 4, "{subscriber}");
+    }
+    place.fails(2, &["demo", "--deployment", "secret"]);
+}
+
+#[test]
 fn vectors_are_walked_and_a_wrong_one_is_told() {
     let place = Place::new();
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors/vectors");

@@ -1,5 +1,8 @@
 //! The scene of `ambit demo`: a site with three areas, devices of every form and suite, a fake device and a fake network.
 
+mod public;
+
+use ambit_adm::policy::Deployment;
 use ambit_adm::{Adm, AdmConfig, Kek, OpenError, ProvisionError, system_entropy};
 use ambit_adm_api::{Outcome, Tally};
 use ambit_aiotf::{Aiotf, AiotfConfig};
@@ -8,12 +11,14 @@ use ambit_protocol::area::Plmn;
 use ambit_protocol::{Cause, DeviceForm, DeviceType, Form, RootKey, Snid, Suite, TagLen};
 use ambit_provisioning::{CredentialKind, DeviceSpec};
 use ambit_ran::air::{AirConfig, Channel};
-use ambit_ran::fleet::{self, Fleet, FleetConfig, PayloadSource, Schedule};
+use ambit_ran::fleet::{self, Fleet, FleetCard, FleetConfig, PayloadSource, Schedule};
 use ambit_ran::frame::SiteReader;
 use ambit_ran::gnb::GnbConfig;
 use ambit_ran::site::Site;
 use ambit_store::{Store, StoreError};
 use serde::Serialize;
+
+pub use public::CardSummary;
 
 use crate::intruder::{IntruderCounts, Intruders};
 use crate::judge::{Judgement, judge};
@@ -31,6 +36,8 @@ pub struct DemoConfig {
     pub seed: u64,
     /// Share of frames that the air loses, each way.
     pub loss: f64,
+    /// What kind of network: in a private one devices have keys, in a public one cards.
+    pub deployment: Deployment,
 }
 
 /// Epochs of the demonstration are short, so that several pass while one looks on.
@@ -54,6 +61,9 @@ pub enum DemoError {
     /// The store cannot be read.
     #[error("store: {0}")]
     Store(#[from] StoreError),
+    /// A card cannot be made or read.
+    #[error("a card of the demonstration cannot be made")]
+    Card,
     /// The scene was not built as it should be.
     #[error("the core is gone")]
     NoCore,
@@ -65,6 +75,7 @@ pub struct Demo {
     stage: Stage,
     intruders: Intruders,
     next_intrusion_ms: u64,
+    cards: Option<CardSummary>,
 }
 
 /// How it stands, or how it ended.
@@ -72,6 +83,10 @@ pub struct Demo {
 pub struct DemoSummary {
     /// The seed.
     pub seed: u64,
+    /// `isolated-private` or `public`.
+    pub deployment: &'static str,
+    /// The cards, in a public network.
+    pub cards: Option<CardSummary>,
     /// Time on the scene's clock, in seconds.
     pub elapsed_s: f64,
     /// Devices.
@@ -125,16 +140,29 @@ impl Demo {
             period_s: EPOCH_S,
             grace_s: 2,
             chain_epochs: 4096,
-            blind_allowed: true,
+            blind_allowed: config.deployment == Deployment::IsolatedPrivate,
+            deployment: config.deployment,
             event_interval_s: 5,
             ..AdmConfig::new(snid)
         };
         let mut adm = Adm::open(adm_config, store, kek, system_entropy(), now_ms)?;
         let mut rng = fastrand::Rng::with_seed(config.seed);
-        let specs: Vec<DeviceSpec> = (0..config.devices).map(|n| spec(n, &mut rng)).collect();
-        adm.import(&specs, now_ms)?;
-
-        let mut site = build_site(&config, snid, &specs, &mut rng);
+        let (devices, cards) = match config.deployment {
+            Deployment::IsolatedPrivate => {
+                let specs: Vec<DeviceSpec> =
+                    (0..config.devices).map(|n| spec(n, &mut rng)).collect();
+                adm.import(&specs, now_ms)?;
+                let devices = specs.into_iter().map(|spec| (spec, None)).collect();
+                (devices, None)
+            }
+            Deployment::Public => {
+                let (devices, cards) =
+                    public::provision(&mut adm, config.devices, &mut rng, now_ms)?;
+                let devices = devices.into_iter().map(|(spec, card)| (spec, Some(card)));
+                (devices.collect(), Some(cards))
+            }
+        };
+        let mut site = build_site(&config, snid, devices, &mut rng);
         let intruders = Intruders::join(&mut site, config.seed ^ 0x1d1d);
         let aiotf = Aiotf::new(AiotfConfig::new(snid, *b"ambit-demo-aiotf"), adm, now_ms);
         let mut stage = Stage::new(site, now_ms);
@@ -144,6 +172,7 @@ impl Demo {
             stage,
             intruders,
             next_intrusion_ms: 1000,
+            cards,
         })
     }
 
@@ -191,20 +220,33 @@ impl Demo {
         };
         Ok(DemoSummary {
             seed: self.config.seed,
+            deployment: self.config.deployment.name(),
+            cards: self.cards,
             elapsed_s: now_ms as f64 / 1000.0,
             devices: stats.devices,
             registered: stats.registered,
             epochs: u32::try_from(now_ms / 1000 / u64::from(EPOCH_S)).unwrap_or(u32::MAX) + 1,
             items: stats.items,
             accepted: stats.accepted,
-            forms: Form::ALL
-                .iter()
-                .map(|form| form_summary(&tally, *form))
+            forms: self
+                .forms()
+                .map(|form| form_summary(&tally, form))
                 .collect(),
             refused: refused(&tally),
             intruders: *self.intruders.counts(),
             sightings,
             judgement,
+        })
+    }
+
+    /// The forms that occur: UICC registrations in a public network only, blind reports never there.
+    fn forms(&self) -> impl Iterator<Item = Form> + use<> {
+        let is_public = self.config.deployment == Deployment::Public;
+        let forms = Form::ALL.into_iter().chain([Form::Aka]);
+        forms.filter(move |form| match form {
+            Form::Aka => is_public,
+            Form::Blind => !is_public,
+            _ => true,
         })
     }
 
@@ -259,7 +301,7 @@ fn spec(n: u32, rng: &mut fastrand::Rng) -> DeviceSpec {
 fn build_site(
     config: &DemoConfig,
     snid: Snid,
-    specs: &[DeviceSpec],
+    devices: Vec<(DeviceSpec, Option<FleetCard>)>,
     rng: &mut fastrand::Rng,
 ) -> Site {
     let seconds = u64::from(config.seconds.max(1));
@@ -272,7 +314,7 @@ fn build_site(
         jitter_ms: interval_ms / 4,
         items_max: Some(ITEMS),
     });
-    for (n, spec) in specs.iter().enumerate() {
+    for (n, (spec, card)) in devices.into_iter().enumerate() {
         let mut profile = Profile::new(spec.device_type, spec.form, snid);
         profile.tag_len = spec.tag_len;
         profile.period_s = EPOCH_S;
@@ -295,7 +337,7 @@ fn build_site(
         } else {
             0
         };
-        fleet.add(fleet::DeviceSpec {
+        let device = fleet::DeviceSpec {
             device_id: spec.device_id.clone(),
             key: RootKey::new(*spec.key.as_ref().map_or(&[0; 16], RootKey::expose)),
             suite: spec.suite,
@@ -306,7 +348,11 @@ fn build_site(
             schedule,
             power_cycles: None,
             power_on_ms: Some(rng.u64(100..1500)),
-        });
+        };
+        match card {
+            Some(card) => fleet.add_uicc(device, card),
+            None => fleet.add(device),
+        };
     }
     let channel = Channel {
         duplication: 0.02,

@@ -121,7 +121,8 @@ pub(crate) fn read(
         }
         Request::SubscriberList => subscribers::list(store, row)?,
         Request::SubscriberShow { name } => subscribers::show(store, name, row)?,
-        Request::DeviceImport { .. }
+        Request::Status
+        | Request::DeviceImport { .. }
         | Request::DeviceSetDisabled { .. }
         | Request::DeviceRotateKey { .. }
         | Request::EvidenceTag { .. }

@@ -11,7 +11,7 @@ use ambit_adm::Adm;
 use ambit_aiotf::server::{Engine, unix_ms};
 use serde_json::Value;
 
-use super::{Reply, Request, Secret, execute};
+use super::{Reply, Request, Secret, execute, status};
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
 
@@ -100,6 +100,15 @@ fn answer(
     dir: &DataDir,
     engine: &Engine<Adm>,
 ) -> Result<(), Failure> {
+    if matches!(request, Request::Status) {
+        // The store is walked here, beside the engine.
+        let running = engine.call(status::Running::take);
+        let running = running.map_err(|stopped| Failure::resource("stopped", stopped))?;
+        let mut store = dir.open_to_read()?;
+        let row = running.status(&mut store)?;
+        let _ = write(stream, &Reply::Row(row));
+        return Ok(());
+    }
     if !request.changes() {
         let mut store = dir.open_to_read()?;
         return execute::read(&mut store, &request, &mut |row| {

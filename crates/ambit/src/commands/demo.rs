@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ambit_adm::Kek;
+use ambit_adm::policy::Deployment;
 use ambit_aiotf::server::unix_ms;
 use ambit_lab::demo::{Demo as Scene, DemoConfig, DemoError, DemoSummary};
 use ambit_store::{FILE_NAME, SqliteStore};
@@ -16,6 +17,9 @@ use super::printed;
 use crate::failure::Failure;
 
 /// Show a whole site at work in one process: devices, readers, core, and two intruders.
+///
+/// With --deployment public every device has a card instead of a key: MILENAGE or TUAK, its IMSI in clear or concealed by
+/// Profile A or B. It registers with its card at power-on and reports under the key that came of it.
 ///
 /// Three areas, devices of every form and suite that report real temperatures, a fake device that forges, alters and replays
 /// reports, and a fake network that invents and repeats beacons and sends false ACCEPTs. Exit code 0 only if every report of
@@ -28,6 +32,9 @@ pub(crate) struct Demo {
     /// How long devices report and intruders intrude; what is left over then is waited for.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
+    /// isolated-private: the operator's keys in the devices; public: cards.
+    #[arg(long, value_name = "KIND", default_value = "isolated-private")]
+    deployment: Deployment,
     /// Seed of devices, air and intruders [default: drawn].
     #[arg(long)]
     seed: Option<u64>,
@@ -64,6 +71,7 @@ impl Demo {
             seconds: self.seconds,
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..1 << 32)),
             loss: 0.1,
+            deployment: self.deployment,
         };
         let mut scene =
             Scene::start(config, store, Kek::from_octets(&kek), unix_ms()).map_err(failed)?;
@@ -96,8 +104,8 @@ impl Demo {
             Ok(())
         } else {
             let message = format!(
-                "not every report was accepted exactly once; replay with --seed {}",
-                summary.seed
+                "not every report was accepted exactly once; replay with --deployment {} --seed {}",
+                summary.deployment, summary.seed
             );
             Err(Failure::negative("demo_failed", message))
         }
@@ -150,6 +158,17 @@ fn table(summary: &DemoSummary) -> String {
     }
     let intruders = &summary.intruders;
     lines.push(String::new());
+    if let Some(cards) = &summary.cards {
+        lines.push(format!(
+            "cards: {} MILENAGE, {} TUAK; IMSI in clear {}, Profile A {}, Profile B {} ({} concealed on the card)",
+            cards.milenage,
+            cards.tuak,
+            cards.null_scheme,
+            cards.profile_a,
+            cards.profile_b,
+            cards.on_card
+        ));
+    }
     lines.push(format!(
         "fake device: {} reports forged, {} altered, {} replayed",
         intruders.forged, intruders.altered, intruders.replayed
