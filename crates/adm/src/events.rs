@@ -15,20 +15,27 @@ const QUEUE_MAX: usize = 4096;
 
 /// What an event is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
-pub(crate) struct Subject {
-    pub(crate) device_id: Option<Box<[u8]>>,
-    pub(crate) area_id: Option<AreaId>,
-    pub(crate) gnb_id: Option<u32>,
-    pub(crate) reader_index: Option<u16>,
+pub struct Subject {
+    /// The device, by its permanent ID.
+    pub device_id: Option<Box<[u8]>>,
+    /// The area.
+    pub area_id: Option<AreaId>,
+    /// The gNB.
+    pub gnb_id: Option<u32>,
+    /// The reader within that gNB.
+    pub reader_index: Option<u16>,
     /// Report form, for events about reports.
-    pub(crate) form: Option<&'static str>,
+    pub form: Option<&'static str>,
 }
 
 /// How grave an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Severity {
+pub enum Severity {
+    /// Good to know.
     Info,
+    /// Somebody should look at it.
     Warning,
+    /// Somebody must look at it.
     Alarm,
 }
 
@@ -120,10 +127,22 @@ impl EventLog {
         detail: String,
         now_ms: i64,
     ) {
+        self.raise(kind, Severity::Info, subject, detail, now_ms);
+    }
+
+    /// The same for what was found beside the core, by who does not find one thing twice.
+    pub(crate) fn raise(
+        &mut self,
+        kind: &'static str,
+        severity: Severity,
+        subject: Subject,
+        detail: String,
+        now_ms: i64,
+    ) {
         self.queue.push(Queued {
             time_ms: now_ms,
             kind,
-            severity: Severity::Info,
+            severity,
             subject,
             count: 1,
             detail,

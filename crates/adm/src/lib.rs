@@ -32,13 +32,14 @@ use ambit_uicc::suci::HomeNetwork;
 
 use beacons::BeaconSource;
 use budget::SearchBudget;
-use events::{EventLog, Subject};
+use events::EventLog;
 use evidence::Evidence;
 use policy::Deployment;
 use registration::Challenges;
 use registry::{Index, Registry};
 use tables::{BeaconTable, CounterIndex};
 
+pub use events::{Severity, Subject};
 pub use evidence::{NoTagProof, TagProof, is_signed, public_key};
 pub use kek::{Kek, KekError};
 pub use provision::{GeneratedKey, ProvisionError};
@@ -270,6 +271,19 @@ impl Adm {
     /// Devices known, disabled ones included.
     pub fn device_count(&self) -> usize {
         self.registry.len()
+    }
+
+    /// Writes an event that was found beside the ADM. `detail` is a JSON object.
+    pub fn raise(
+        &mut self,
+        kind: &'static str,
+        severity: Severity,
+        subject: Subject,
+        detail: String,
+        now_ms: i64,
+    ) {
+        self.events.raise(kind, severity, subject, detail, now_ms);
+        self.events.flush(self.store.as_mut(), now_ms);
     }
 
     /// The configuration.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ambit_adm::AdmConfig;
 use ambit_aiotf::AiotfConfig;
+use ambit_nef::charging::ChargingConfig;
 use ambit_protocol::Snid;
 use ambit_protocol::area::{Nid, Plmn, parse_area_code};
 use serde::Deserialize;
@@ -26,6 +27,7 @@ pub(crate) struct Config {
     pub(crate) search: Search,
     pub(crate) events: Events,
     pub(crate) evidence: Evidence,
+    pub(crate) charging: Charging,
     /// Which area a reader serves. A gNB that is not named serves area code r with reader r.
     pub(crate) reader: Vec<Reader>,
     /// Where a fleet may report. A fleet that is not named may report everywhere.
@@ -95,7 +97,10 @@ pub(crate) struct Reader {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Fleet {
     pub(crate) name: String,
-    pub(crate) areas: Vec<String>,
+    /// Where it may report; everywhere without this.
+    pub(crate) areas: Option<Vec<String>>,
+    /// The AF that pays for it.
+    pub(crate) af: Option<String>,
 }
 
 impl Default for Config {
@@ -110,6 +115,7 @@ impl Default for Config {
             search: Search::default(),
             events: Events::default(),
             evidence: Evidence::default(),
+            charging: Charging::default(),
             reader: Vec::new(),
             fleet: Vec::new(),
         }
@@ -148,6 +154,25 @@ impl Default for Search {
 impl Default for Events {
     fn default() -> Self {
         Self { interval_s: 60 }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Charging {
+    /// Where CDR files go; none are written without it.
+    pub(crate) dir: Option<PathBuf>,
+    pub(crate) file_kib_max: u32,
+    pub(crate) file_s_max: u32,
+}
+
+impl Default for Charging {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            file_kib_max: 1024,
+            file_s_max: 3600,
+        }
     }
 }
 
@@ -209,17 +234,39 @@ impl Config {
             ..defaults
         };
         for fleet in &self.fleet {
-            let areas = fleet
-                .areas
+            if self.fleet.iter().filter(|f| f.name == fleet.name).count() > 1 {
+                return Err(invalid("fleet", &format!("{} stands twice", fleet.name)));
+            }
+            let Some(areas) = &fleet.areas else {
+                continue;
+            };
+            let areas = areas
                 .iter()
                 .map(|code| parse_area_code(code).map(|code| snid.area(code)))
                 .collect::<Result<_, _>>()
                 .map_err(|error| invalid(&format!("fleet {}: areas", fleet.name), &error))?;
-            if adm.fleet_areas.insert(fleet.name.clone(), areas).is_some() {
-                return Err(invalid("fleet", &format!("{} stands twice", fleet.name)));
-            }
+            adm.fleet_areas.insert(fleet.name.clone(), areas);
         }
         Ok(adm)
+    }
+
+    /// Offline charging, if it is asked for.
+    pub(crate) fn charging(&self) -> Result<Option<ChargingConfig>, Failure> {
+        let charging = &self.charging;
+        if charging.file_kib_max == 0 {
+            return Err(invalid("charging.file_kib_max", &"must be at least 1"));
+        }
+        if charging.file_s_max == 0 {
+            return Err(invalid("charging.file_s_max", &"must be at least 1"));
+        }
+        let fleets = self.fleet.iter();
+        let afs = fleets.filter_map(|fleet| Some((fleet.name.clone(), fleet.af.clone()?)));
+        Ok(charging.dir.clone().map(|dir| ChargingConfig {
+            dir,
+            file_octets_max: u64::from(charging.file_kib_max) * 1024,
+            file_s_max: charging.file_s_max,
+            fleet_afs: afs.collect(),
+        }))
     }
 
     /// What the AIOTF takes from it.

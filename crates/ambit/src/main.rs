@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod data_dir;
 mod failure;
+mod followers;
 mod http;
 mod show;
 

@@ -140,7 +140,9 @@ pub(crate) fn read(
 }
 
 /// Kinds of events besides the outcomes of reports.
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 10] = [
+    "charging_halted",
+    "charging_resumed",
     "report_accepted",
     "devices_imported",
     "device_was_disabled",

@@ -18,6 +18,7 @@ use crate::Place;
 use crate::admin::AdminServer;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
+use crate::followers::Followers;
 use crate::http;
 
 /// Run a core: AIOTF, ADM and store in one process.
@@ -43,6 +44,8 @@ const LOCK_TRIES: u32 = 40;
 impl Serve {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let config = self.place.config()?;
+        // What cannot be is said before anything is served.
+        config.charging()?;
         // Signals from here on end the core in order.
         let mut signals =
             Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure::io("signals", &error))?;
@@ -61,6 +64,7 @@ impl Serve {
         let server = Server::start(n2, aiotf).map_err(|error| Failure::io("n2", &error))?;
         let http = http::start(http, server.engine())?;
         let admin = AdminServer::start(&dir, server.engine())?;
+        let followers = Followers::start(&config, &dir, &server.engine())?;
 
         let ready = json!({ "n2": server.local_addr().to_string(), "http": http.to_string() });
         let mut out = std::io::stdout();
@@ -71,6 +75,7 @@ impl Serve {
         let stopped = server.stop();
         let mut aiotf = stopped.map_err(|stopped| Failure::resource("stopped", stopped))?;
         aiotf.adm().close(unix_ms());
+        followers.stop();
         drop(lock);
         Ok(())
     }
