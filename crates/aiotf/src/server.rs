@@ -10,13 +10,15 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ambit_adm_api::AdmClient;
+use ambit_ngap::capture::Way;
 use ambit_ngap::framing::{FrameDecoder, frame_into};
 
+use crate::service::{Notification, RequestError, ServiceRequest, TransactionId};
 use crate::{Aiotf, ConnectionId, Output};
 
 /// Connections served at once; further ones are closed at once.
@@ -60,6 +62,9 @@ impl<A> Clone for Engine<A> {
     }
 }
 
+/// Sees every PDU: its time (Unix, ms), its way, the connection, the octets.
+pub type Observer = Box<dyn FnMut(i64, Way, ConnectionId, &[u8]) + Send>;
+
 type Call<A> = Box<dyn FnOnce(&mut Aiotf<A>) + Send>;
 
 enum Input<A> {
@@ -67,8 +72,11 @@ enum Input<A> {
     Pdus(ConnectionId, Vec<Vec<u8>>),
     Disconnected(ConnectionId),
     Call(Call<A>),
+    Request(ServiceRequest, Reply, Sender<Notification>),
     Stop,
 }
+
+type Reply = SyncSender<Result<TransactionId, RequestError>>;
 
 impl<A: AdmClient + Send + 'static> Server<A> {
     /// Serves on a listener.
@@ -76,12 +84,24 @@ impl<A: AdmClient + Send + 'static> Server<A> {
     /// # Errors
     /// What the listener returns when it is asked for its address.
     pub fn start(listener: TcpListener, aiotf: Aiotf<A>) -> io::Result<Self> {
+        Self::start_observed(listener, aiotf, None)
+    }
+
+    /// Serves on a listener, every PDU in the sight of an observer. What it takes its time for, everybody waits for.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_observed(
+        listener: TcpListener,
+        aiotf: Aiotf<A>,
+        observer: Option<Observer>,
+    ) -> io::Result<Self> {
         let local_addr = listener.local_addr()?;
         let (inputs, received) = mpsc::sync_channel(INPUTS_MAX);
         let stopping = Arc::new(AtomicBool::new(false));
         let engine = thread::Builder::new()
             .name("aiotf".into())
-            .spawn(move || run_engine(aiotf, &received))?;
+            .spawn(move || run_engine(aiotf, &received, observer))?;
         let listener = {
             let (inputs, stopping) = (inputs.clone(), Arc::clone(&stopping));
             thread::Builder::new()
@@ -147,6 +167,27 @@ impl<A> Engine<A> {
     }
 }
 
+impl<A: AdmClient> Engine<A> {
+    /// Asks for an inventory or a command. What comes of it is sent to the receiver as it comes, the last notification
+    /// marked. Dropping the receiver ends the request.
+    ///
+    /// # Errors
+    /// [`Stopped`]; the request's own refusal is the inner error.
+    pub fn request(
+        &self,
+        request: ServiceRequest,
+    ) -> Result<Result<(TransactionId, Receiver<Notification>), RequestError>, Stopped> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        // A requester that is slow must not hold the engine up. What waits for it is bounded by the devices there are.
+        let (notify, notified) = mpsc::channel();
+        self.0
+            .send(Input::Request(request, reply, notify))
+            .map_err(|_| Stopped)?;
+        let taken = answer.recv().map_err(|_| Stopped)?;
+        Ok(taken.map(|id| (id, notified)))
+    }
+}
+
 /// Unix time in ms.
 pub fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -159,8 +200,13 @@ struct Peer {
     writer: JoinHandle<()>,
 }
 
-fn run_engine<A: AdmClient>(mut aiotf: Aiotf<A>, inputs: &Receiver<Input<A>>) -> Aiotf<A> {
+fn run_engine<A: AdmClient>(
+    mut aiotf: Aiotf<A>,
+    inputs: &Receiver<Input<A>>,
+    mut observer: Option<Observer>,
+) -> Aiotf<A> {
     let mut peers: HashMap<ConnectionId, Peer> = HashMap::new();
+    let mut requesters: HashMap<TransactionId, Sender<Notification>> = HashMap::new();
     let mut is_stopping = false;
     while !is_stopping {
         let wait_ms = match aiotf.pending_reports() {
@@ -186,6 +232,9 @@ fn run_engine<A: AdmClient>(mut aiotf: Aiotf<A>, inputs: &Receiver<Input<A>>) ->
                 Input::Pdus(connection, pdus) => {
                     let now_ms = unix_ms();
                     for pdu in pdus {
+                        if let Some(observer) = &mut observer {
+                            observer(now_ms, Way::Up, connection, &pdu);
+                        }
                         aiotf.handle_pdu(connection, &pdu, now_ms);
                     }
                 }
@@ -194,6 +243,13 @@ fn run_engine<A: AdmClient>(mut aiotf: Aiotf<A>, inputs: &Receiver<Input<A>>) ->
                     aiotf.handle_disconnected(connection);
                 }
                 Input::Call(call) => call(&mut aiotf),
+                Input::Request(request, reply, notify) => {
+                    let taken = aiotf.request(request, unix_ms());
+                    if let Ok(id) = taken {
+                        requesters.insert(id, notify);
+                    }
+                    let _ = reply.send(taken);
+                }
                 Input::Stop => is_stopping = true,
             }
         }
@@ -202,10 +258,28 @@ fn run_engine<A: AdmClient>(mut aiotf: Aiotf<A>, inputs: &Receiver<Input<A>>) ->
             aiotf.handle_timeout(now_ms);
         }
         aiotf.flush(now_ms);
-        deliver(&mut aiotf, &mut peers);
+        deliver(&mut aiotf, &mut peers, observer.as_mut());
+        notify(&mut aiotf, &mut requesters, now_ms);
     }
     close_all(peers);
     aiotf
+}
+
+/// Tells requesters what has come of their requests. A request whose requester is gone is ended.
+fn notify<A: AdmClient>(
+    aiotf: &mut Aiotf<A>,
+    requesters: &mut HashMap<TransactionId, Sender<Notification>>,
+    now_ms: i64,
+) {
+    while let Some(notification) = aiotf.poll_notification() {
+        let (id, is_last) = (notification.transaction, notification.is_last);
+        let sent = requesters.get(&id).map(|to| to.send(notification));
+        if is_last {
+            requesters.remove(&id);
+        } else if !matches!(sent, Some(Ok(()))) {
+            aiotf.cancel(id, now_ms);
+        }
+    }
 }
 
 /// Closes all connections once what is queued for them is written, or cannot be for too long.
@@ -230,12 +304,19 @@ fn close_all(peers: HashMap<ConnectionId, Peer>) {
 }
 
 /// Hands what the function has to say to the writers, all PDUs of one gNB in one piece.
-fn deliver<A: AdmClient>(aiotf: &mut Aiotf<A>, peers: &mut HashMap<ConnectionId, Peer>) {
+fn deliver<A: AdmClient>(
+    aiotf: &mut Aiotf<A>,
+    peers: &mut HashMap<ConnectionId, Peer>,
+    mut observer: Option<&mut Observer>,
+) {
     let mut framed: HashMap<ConnectionId, Vec<u8>> = HashMap::new();
     let mut closing = Vec::new();
     while let Some(output) = aiotf.poll_output() {
         match output {
             Output::Pdu(connection, pdu) => {
+                if let Some(observer) = &mut observer {
+                    observer(unix_ms(), Way::Down, connection, &pdu);
+                }
                 // Our own PDUs are far below the limit of a frame.
                 let _ = frame_into(&pdu, framed.entry(connection).or_default());
             }

@@ -255,7 +255,7 @@ impl Transaction {
         !self.results.is_empty()
     }
 
-    fn progress(&self) -> Progress {
+    pub(crate) fn progress(&self) -> Progress {
         let waiting = self.page.as_ref().map_or(0, |page| page.answers.len());
         Progress {
             waiting: waiting as u64,

@@ -3,6 +3,7 @@
 //! Over the core's admin socket (`admin.sock`, a Unix socket that only its owner reaches) a client writes one request as a
 //! line of JSON and reads replies, one a line: any number of rows, then `done` or `failure`.
 
+mod ask;
 mod evidence;
 mod execute;
 mod server;
@@ -22,6 +23,7 @@ use crate::Place;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
 
+pub(crate) use ask::{Ask, AskDevices, AskOperation};
 pub(crate) use evidence::parse_key;
 pub(crate) use server::AdminServer;
 pub(crate) use status::flat;
@@ -87,6 +89,8 @@ pub(crate) enum Request {
     EvidenceLinks {
         records: Vec<i64>,
     },
+    /// An inventory or a command, which only a running core can do.
+    Ask(Ask),
     EventList {
         kind: Option<String>,
         since_ms: Option<i64>,
@@ -188,6 +192,26 @@ pub(crate) fn run(
             return Err(Failure::resource("data_dir_locked", message));
         }
         thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Runs a request that only a running core can serve.
+///
+/// # Errors
+/// [`Failure`]: of the request, or because no core runs on the directory.
+pub(crate) fn run_live(
+    place: &Place,
+    request: &Request,
+    row: &mut dyn FnMut(Value) -> bool,
+) -> Result<(), Failure> {
+    let dir = DataDir::new(&place.config()?)?;
+    match connect(&dir) {
+        Some(stream) => ask(stream, request, row),
+        None => {
+            let path = dir.path().display();
+            let message = format!("data directory {path}: no core runs on it; start ambit serve");
+            Err(Failure::resource("no_core", message))
+        }
     }
 }
 

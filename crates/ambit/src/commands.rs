@@ -1,10 +1,12 @@
 //! The subcommands, one file each.
 
+pub(crate) mod command;
 pub(crate) mod demo;
 pub(crate) mod device;
 pub(crate) mod event;
 pub(crate) mod evidence;
 pub(crate) mod home_network_key;
+pub(crate) mod inventory;
 pub(crate) mod lab;
 pub(crate) mod ran;
 pub(crate) mod record;

@@ -37,6 +37,9 @@ enum Command {
     Serve(commands::serve::Serve),
     Ran(commands::ran::Ran),
     Status(commands::status::Status),
+    Inventory(commands::inventory::Inventory),
+    #[command(subcommand)]
+    Command(commands::command::Command),
     #[command(subcommand)]
     Device(commands::device::Device),
     #[command(subcommand)]
@@ -87,6 +90,8 @@ fn main() -> ExitCode {
         Command::Serve(command) => command.run(),
         Command::Ran(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Inventory(command) => command.run(),
+        Command::Command(command) => command.run(),
         Command::Device(command) => command.run(),
         Command::Subscriber(command) => command.run(),
         Command::HomeNetworkKey(command) => command.run(),

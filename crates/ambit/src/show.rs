@@ -245,6 +245,14 @@ impl Rows {
         self.line(cells)
     }
 
+    /// Lets what was printed be seen.
+    ///
+    /// # Errors
+    /// What standard output returns.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
     /// Flushes.
     ///
     /// # Errors

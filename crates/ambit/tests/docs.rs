@@ -75,6 +75,8 @@ fn every_command_has_a_help_that_says_what_it_does_and_stands_in_the_reference()
         "serve",
         "ran",
         "status",
+        "inventory",
+        "command",
         "device",
         "subscriber",
         "home-network-key",

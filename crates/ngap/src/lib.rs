@@ -29,6 +29,7 @@
 //! No I/O, no clock. A PLMN is three octets of TS 24.501 BCD throughout; the order that NGAP itself
 //! has for a three-digit MNC (clause 9.3.3.5) stays inside this crate.
 
+pub mod capture;
 mod cause;
 mod error;
 pub mod framing;

@@ -13,7 +13,7 @@ use super::{Aiotf, ConnectionId};
 use crate::gnb::Connection;
 use crate::service::{
     DeviceFailure, DevicePlace, DeviceResult, Devices, FailureCause, Notification, Operation,
-    RequestError, ServiceRequest, TransactionId,
+    Progress, RequestError, ServiceRequest, TransactionId,
 };
 use crate::terminated::{
     Heard, Leg, LegState, NAMED_MS, Paging, SESSIONS_MAX, TRANSACTIONS_MAX, Transaction, Waiting,
@@ -83,6 +83,14 @@ impl<A: AdmClient> Aiotf<A> {
     /// The next thing that a requester is to be told. To be called until `None` after each input and each flush.
     pub fn poll_notification(&mut self) -> Option<Notification> {
         self.terminated.notifications.pop_front()
+    }
+
+    /// How far a request has come; `None` when it is over.
+    pub fn progress(&self, id: TransactionId) -> Option<Progress> {
+        self.terminated
+            .transactions
+            .get(&id)
+            .map(Transaction::progress)
     }
 
     /// Requests that are not over yet.

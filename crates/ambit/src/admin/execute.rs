@@ -129,7 +129,8 @@ pub(crate) fn read(
         | Request::EvidenceCheckpoint
         | Request::SubscriberImport { .. }
         | Request::HomeNetworkKeyAdd { .. }
-        | Request::HomeNetworkKeyList => {
+        | Request::HomeNetworkKeyList
+        | Request::Ask(_) => {
             return Err(Failure::resource(
                 "read_only",
                 "the store is open for reading only",
@@ -140,7 +141,7 @@ pub(crate) fn read(
 }
 
 /// Kinds of events besides the outcomes of reports.
-const KINDS: [&str; 10] = [
+const KINDS: [&str; 11] = [
     "charging_halted",
     "charging_resumed",
     "report_accepted",
@@ -148,6 +149,7 @@ const KINDS: [&str; 10] = [
     "device_was_disabled",
     "device_was_enabled",
     "device_key_rotated",
+    "device_permanently_disabled",
     "home_network_key_set",
     "events_dropped",
     "type1_allowed_in_public",

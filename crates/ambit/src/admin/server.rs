@@ -11,7 +11,7 @@ use ambit_adm::Adm;
 use ambit_aiotf::server::{Engine, unix_ms};
 use serde_json::Value;
 
-use super::{Reply, Request, Secret, execute, status};
+use super::{Reply, Request, Secret, ask, execute, status};
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
 
@@ -108,6 +108,11 @@ fn answer(
         let row = running.status(&mut store)?;
         let _ = write(stream, &Reply::Row(row));
         return Ok(());
+    }
+    if let Request::Ask(ask) = &request {
+        return ask::run(engine, ask, &mut |row| {
+            write(stream, &Reply::Row(row)).is_ok()
+        });
     }
     if !request.changes() {
         let mut store = dir.open_to_read()?;

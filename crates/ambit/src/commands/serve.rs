@@ -1,13 +1,17 @@
 //! `ambit serve`: AIOTF, ADM and store in one process.
 
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use ambit_adm::Adm;
 use ambit_aiotf::Aiotf;
-use ambit_aiotf::server::{Server, unix_ms};
+use ambit_aiotf::server::{Observer, Server, unix_ms};
+use ambit_ngap::capture::Capture;
 use clap::Args;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -34,6 +38,9 @@ pub(crate) struct Serve {
     /// Address for /health and /metrics. Port 0 picks a free one [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
+    /// Write every N2 message to this new file, as a packet capture (pcap) that Wireshark and tshark read: NGAP on SCTP.
+    #[arg(long, value_name = "FILE")]
+    n2_capture: Option<PathBuf>,
     #[command(flatten)]
     place: Place,
 }
@@ -61,7 +68,9 @@ impl Serve {
         let mut adm = dir.open_adm(config.adm()?, &lock, now_ms)?;
         let aiotf_config = config.aiotf(instance_id(&mut adm)?)?;
         let aiotf = Aiotf::new(aiotf_config, adm, now_ms);
-        let server = Server::start(n2, aiotf).map_err(|error| Failure::io("n2", &error))?;
+        let observer = self.n2_capture.as_deref().map(capture).transpose()?;
+        let server = Server::start_observed(n2, aiotf, observer)
+            .map_err(|error| Failure::io("n2", &error))?;
         let http = http::start(http, server.engine())?;
         let admin = AdminServer::start(&dir, server.engine())?;
         let followers = Followers::start(&config, &dir, &server.engine())?;
@@ -84,6 +93,27 @@ impl Serve {
 fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address)
         .map_err(|error| Failure::io(format!("{what}: cannot listen on {address}"), &error))
+}
+
+/// Writes what is seen to a new file. A file that cannot be written any more ends the capture, not the core.
+fn capture(path: &Path) -> Result<Observer, Failure> {
+    let failed = |error| Failure::io(format!("--n2-capture: {}", path.display()), &error);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = options.open(path).map_err(failed)?;
+    file.write_all(&Capture::header()).map_err(failed)?;
+    let mut capture = Capture::default();
+    let mut file = Some(file);
+    let name = path.display().to_string();
+    Ok(Box::new(move |unix_ms, way, connection, pdu| {
+        let Some(out) = &mut file else {
+            return;
+        };
+        if let Err(error) = out.write_all(&capture.records(unix_ms, way, connection, pdu)) {
+            eprintln!("ambit: --n2-capture: {name}: {error}; nothing more is captured");
+            file = None;
+        }
+    }))
 }
 
 fn wait_for_lock(dir: &DataDir) -> Result<crate::data_dir::WriteLock, Failure> {
