@@ -82,7 +82,12 @@ fn devices_are_found_read_written_and_disabled_from_the_command_line() {
     // Whom the emulator has not powered yet answers the next time.
     let mut found = Vec::new();
     wait_until("all devices", || {
-        found = place.json(&["inventory", "--expect", "40", "--json"]);
+        let output = place.run(&["inventory", "--expect", "40", "--json"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        found = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         ids(&found).len() == 40
     });
     let summary = &found.last().unwrap()["summary"];
@@ -92,8 +97,7 @@ fn devices_are_found_read_written_and_disabled_from_the_command_line() {
     );
     assert_eq!(found[0]["gnb_id"], 1);
 
-    let group = place.json(&["inventory", "--filter", "ab00001", "--json"]);
-    assert_eq!(ids(&group).len(), 0, "half an octet is none");
+    place.fails(1, &["inventory", "--filter", "abff"]);
     let group = place.json(&[
         "inventory",
         "--filter",
@@ -218,7 +222,7 @@ fn what_cannot_be_asked_is_named() {
             &["inventory", "--all", "--device", "ab01"],
             "cannot be used",
         ),
-        (2, &["command", "read", "--length", "4"], "--device"),
+        (2, &["command", "read", "--length", "4"], "--all"),
         (2, &["command", "read", "--device", "ab01"], "--length"),
         (
             3,
