@@ -13,10 +13,12 @@
 //! | [`intruder`] | a fake device and a fake network |
 //! | [`judge`] | what devices saw accepted against what the core has on record |
 //! | [`measurements`] | temperatures to report |
+//! | [`attack`] | the threat list as attacks that run, with their controls |
 //! | [`models`] | symbolic models and state machines, with their broken twins |
 //! | [`demo`] | the scene of `ambit demo` |
 #![forbid(unsafe_code)]
 
+pub mod attack;
 pub mod card;
 pub mod demo;
 pub mod intruder;

@@ -349,7 +349,7 @@ impl Scene {
 }
 
 /// Random octets that repeat: a scene's chain is the same each time.
-fn seeded_entropy(seed: u64) -> Entropy {
+pub(crate) fn seeded_entropy(seed: u64) -> Entropy {
     let mut rng = fastrand::Rng::with_seed(seed);
     Box::new(move |out| {
         rng.fill(out);

@@ -1,5 +1,6 @@
 //! `ambit lab`: what is claimed of the protocol, tried.
 
+mod attack;
 mod models;
 
 use clap::Subcommand;
@@ -9,12 +10,14 @@ use crate::failure::Failure;
 /// Try what is claimed of the protocol and of this implementation.
 #[derive(Subcommand)]
 pub(crate) enum Lab {
+    Attack(attack::Attack),
     Models(models::Models),
 }
 
 impl Lab {
     pub(crate) fn run(self) -> Result<(), Failure> {
         match self {
+            Self::Attack(command) => command.run(),
             Self::Models(command) => command.run(),
         }
     }
