@@ -214,11 +214,13 @@ pub enum Outcome {
     SqnExhausted,
     /// The device's K_AIOT has outlived its time: it has to register again.
     KeyExpired,
+    /// Another process changed the device while its report was verified. The device repeats it, and it is verified anew.
+    DeviceChanged,
 }
 
 impl Outcome {
     /// All outcomes, in the order of their declaration.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::AcceptedNew,
         Self::AcceptedRepeat,
         Self::AcceptedDuplicate,
@@ -240,6 +242,7 @@ impl Outcome {
         Self::SyncFailure,
         Self::SqnExhausted,
         Self::KeyExpired,
+        Self::DeviceChanged,
     ];
 
     /// The stable name: metric label, event kind, log field.
@@ -266,6 +269,7 @@ impl Outcome {
             Self::SyncFailure => "sync_failure",
             Self::SqnExhausted => "sqn_exhausted",
             Self::KeyExpired => "key_expired",
+            Self::DeviceChanged => "device_changed",
         }
     }
 }

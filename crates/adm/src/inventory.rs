@@ -39,6 +39,7 @@ impl Nadm for Adm {
                 rule: "must be 1 to 1024 values",
             });
         }
+        self.follow();
         let members = self.members(now_ms, request)?;
         let is_claimed = request.answers.iter().all(|answer| answer.res.is_some());
         let per_call = if is_claimed {
@@ -81,6 +82,7 @@ impl Nadm for Adm {
         rand_n: &RandN,
         rand_d: &RandD,
     ) -> Result<SessionKey, NadmError> {
+        self.follow();
         let device = self.served(now_ms, device_id)?;
         let k_aiotf = evaluate(&device, &schedule::dt_k_aiotf(rand_n, rand_d))?;
         Ok(SessionKey {
@@ -96,12 +98,14 @@ impl Nadm for Adm {
         device_id: &[u8],
         rand_n: &RandN,
     ) -> Result<[u8; 16], NadmError> {
+        self.follow();
         let device = self.served(now_ms, device_id)?;
         let t_id = evaluate(&device, &schedule::dt_paging_t_id(rand_n))?;
         Ok(*t_id)
     }
 
     fn device_profile(&mut self, device_id: &[u8]) -> Result<DeviceProfile, NadmError> {
+        self.follow();
         let index = self.index_of(device_id)?;
         let last_known_aiotf = self.last_aiotfs.get(&index).copied();
         let device = self.registry.get(index).ok_or(NadmError::UnknownDevice)?;

@@ -11,6 +11,7 @@ mod beacons;
 mod budget;
 mod events;
 mod evidence;
+mod follow;
 mod identity;
 mod inventory;
 mod kek;
@@ -368,11 +369,13 @@ impl AdmClient for Adm {
         reports: &[DoaReport<'_>],
         verdicts: &mut Vec<Verdict>,
     ) {
+        self.follow();
         self.authenticate_batch(now_ms, reports, verdicts);
         self.events.flush(self.store.as_mut(), now_ms);
     }
 
     fn register(&mut self, now_ms: i64, request: &DoaReport<'_>) -> RegistrationStep {
+        self.follow();
         let step = self.register_one(now_ms, request);
         self.events.flush(self.store.as_mut(), now_ms);
         step
@@ -384,12 +387,14 @@ impl AdmClient for Adm {
         challenge: &ChallengeId,
         response: &DoaReport<'_>,
     ) -> RegistrationStep {
+        self.follow();
         let step = self.respond_one(now_ms, challenge, response);
         self.events.flush(self.store.as_mut(), now_ms);
         step
     }
 
     fn tick(&mut self, now_ms: i64) {
+        self.follow();
         self.prepare(now_ms);
         self.challenges.expire(now_ms);
         self.events.release(now_ms);

@@ -150,6 +150,8 @@ impl Adm {
                 disabled: false,
                 counter_last: None,
                 created_ms: row.created_ms,
+                // Given again, with its number, when the store is followed next.
+                change: 0,
                 credential: match device.credential {
                     CredentialKind::UiccAiot => CredentialRow::UiccAiot,
                     _ => CredentialRow::Operator,

@@ -125,7 +125,6 @@ impl Adm {
 
     /// Step 3.
     fn check_registrant(&self, row: i64, report: &DoaReport<'_>) -> Result<Box<[u8]>, Refused> {
-        // Another process may have provisioned it since this one loaded its devices.
         let unknown = Refused(Outcome::SuciRefused, None);
         let (_, device) = self.registry.of_row(row).ok_or(unknown)?;
         let allowed = self
@@ -348,6 +347,7 @@ impl Adm {
                 (if repeat { repeated } else { new }, Vec::new())
             }
             Insert::Duplicate { accept } => (Outcome::AcceptedDuplicate, accept),
+            Insert::DeviceChanged => return Err(Outcome::DeviceChanged),
             Insert::StaleChallenge | Insert::StaleCounter { .. } => {
                 return Err(Outcome::ChallengeUnknown);
             }

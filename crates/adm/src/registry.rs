@@ -15,6 +15,7 @@ use ambit_protocol::{AreaId, Cause, DeviceForm, DeviceType, Suite, TagLen};
 use ambit_provisioning::format_device_id;
 use ambit_search::Key;
 use ambit_store::{CredentialRow, DeviceRow, Store};
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::kek::{Kek, Purpose};
@@ -75,6 +76,8 @@ pub(crate) struct Registry {
     fleet_by_name: HashMap<String, u16>,
     /// Devices by kind: class without fleet.
     kinds: HashMap<Class, usize>,
+    /// The last change in the store that is known here.
+    pub(crate) followed: i64,
 }
 
 struct Fleet {
@@ -95,7 +98,10 @@ impl Registry {
         registry.reserve(count.min(Index::MAX as usize));
         let mut failed = None;
         store.devices_for_each(&mut |row| match registry.add(&row, kek, config) {
-            Ok(_) => ControlFlow::Continue(()),
+            Ok(_) => {
+                registry.followed = registry.followed.max(row.change);
+                ControlFlow::Continue(())
+            }
             Err(error) => {
                 failed = Some(error);
                 ControlFlow::Break(())
@@ -180,6 +186,21 @@ impl Registry {
         self.classes.push(class);
         self.packed.push(packed);
         Ok(index)
+    }
+
+    /// Whether a device is known, with the key that it has in the store.
+    pub(crate) fn has_key_of(&self, row: &DeviceRow, kek: &Kek) -> Result<bool, OpenError> {
+        let Some((_, device)) = self.of_row(row.id) else {
+            return Ok(false);
+        };
+        if row.wrapped_key.is_empty() {
+            return Ok(device.key.is_none());
+        }
+        let purpose = Purpose::DeviceKey {
+            device_id: &row.device_id,
+        };
+        let key = kek.unwrap(&purpose, &row.wrapped_key)?;
+        Ok(device.key.is_some_and(|known| bool::from(known.ct_eq(&*key))))
     }
 
     pub(crate) fn len(&self) -> usize {

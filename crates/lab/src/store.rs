@@ -92,6 +92,14 @@ impl Store for SharedStore {
         self.lock().devices_for_each(f)
     }
 
+    fn device_changes(
+        &mut self,
+        after: i64,
+        f: &mut dyn FnMut(DeviceRow) -> ControlFlow<()>,
+    ) -> Result<i64, StoreError> {
+        self.lock().device_changes(after, f)
+    }
+
     fn device_count(&mut self) -> Result<u64, StoreError> {
         self.lock().device_count()
     }

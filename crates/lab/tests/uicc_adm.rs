@@ -9,8 +9,11 @@ use std::collections::HashSet;
 use ambit_adm::{Adm, Kek, system_entropy};
 use ambit_adm_api::{AdmClient, ChallengeId, DoaReport, Outcome, RegistrationStep, Verdict};
 use ambit_device::Uicc;
-use ambit_protocol::wire::{AuthenticationRequest, RegistrationRequest};
-use ambit_protocol::{Cause, DeviceForm, Exchange, Item, RandN, Suite, TagLen, aka};
+use ambit_protocol::schedule::{self, cut};
+use ambit_protocol::wire::{AuthenticationRequest, RegistrationRequest, ReportId};
+use ambit_protocol::{
+    Cause, DeviceForm, Exchange, Item, KAiotf, RandN, RootKey, Suite, TagLen, aka,
+};
 use ambit_store::SqliteStore;
 use ambit_uicc::suci::{PrivateKey, Protection, RoutingIndicator, Scheme, conceal};
 use common::*;
@@ -56,26 +59,9 @@ fn two_adms_challenge_one_device() {
         let again = adm.register(START_MS, &report(rand_n, &nas[..len]));
         assert!(matches!(again, RegistrationStep::Challenge { nas, .. } if nas == challenge));
 
-        let challenge = AuthenticationRequest::parse(&challenge).unwrap();
-        let rand = aka::rand(&challenge.n_r, &rand_d, &snid());
-        let (vector, sqn, amf) = secrets(0).check_autn(&rand, &challenge.autn).unwrap();
-        assert!(sqns.insert(sqn));
-        assert_eq!(amf, [0x80, 0]);
-        let ck_ik = vector.ck_ik();
-        let res_star = aka::res_star(&ck_ik, &snid(), &rand, vector.res.as_slice());
-        let k_aiot = aka::k_aiot(&ck_ik, &snid(), &rand_d, &challenge.sqn_xor_ak());
-        let k_aiotf = aka::k_aiotf(Suite::AesCmac, &k_aiot, &rand, &rand_d);
-        let item = Item {
-            cause: Cause::PowerOn,
-            seq: 0,
-            data: b"",
-        };
-        let (res8, tag) = (aka::res8(&res_star), TagLen::T8);
-        let mut nas = [0; 125];
-        let (exchange, len) =
-            Exchange::seal_registration(Suite::AesCmac, &k_aiotf, &res8, &item, tag, &mut nas)
-                .unwrap();
-        answers.push((id, exchange, nas[..len].to_vec()));
+        let answer = answer(&challenge, &rand_d);
+        assert!(sqns.insert(answer.sqn));
+        answers.push((id, answer.exchange, answer.nas));
     }
     assert_eq!(sqns.len(), 100);
 
@@ -109,6 +95,118 @@ fn two_adms_challenge_one_device() {
     assert_eq!(step.outcome(), Outcome::ChallengeUnknown);
     let step = adms[1].respond(START_MS, &ChallengeId([0; 16]), &report(rand_n, nas));
     assert_eq!(step.outcome(), Outcome::ChallengeUnknown);
+}
+
+/// What device and card make of a challenge.
+struct Answer {
+    sqn: [u8; 6],
+    k_aiot: RootKey,
+    exchange: Exchange,
+    nas: Vec<u8>,
+}
+
+fn answer(challenge: &[u8], rand_d: &[u8; 8]) -> Answer {
+    let challenge = AuthenticationRequest::parse(challenge).unwrap();
+    let rand = aka::rand(&challenge.n_r, rand_d, &snid());
+    let (vector, sqn, amf) = secrets(0).check_autn(&rand, &challenge.autn).unwrap();
+    assert_eq!(amf, [0x80, 0]);
+    let ck_ik = vector.ck_ik();
+    let res_star = aka::res_star(&ck_ik, &snid(), &rand, vector.res.as_slice());
+    let k_aiot = aka::k_aiot(&ck_ik, &snid(), rand_d, &challenge.sqn_xor_ak());
+    let k_aiotf = aka::k_aiotf(Suite::AesCmac, &k_aiot, &rand, rand_d);
+    let item = Item {
+        cause: Cause::PowerOn,
+        seq: 0,
+        data: b"",
+    };
+    let (res8, tag) = (aka::res8(&res_star), TagLen::T8);
+    let mut nas = [0; 125];
+    let (exchange, len) =
+        Exchange::seal_registration(Suite::AesCmac, &k_aiotf, &res8, &item, tag, &mut nas).unwrap();
+    Answer {
+        sqn,
+        k_aiot,
+        exchange,
+        nas: nas[..len].to_vec(),
+    }
+}
+
+/// A concealed report under a K_AIOT.
+fn concealed(key: &RootKey, rand_n: RandN, seq: u8) -> Vec<u8> {
+    let evaluate = |input| key.evaluate(Suite::AesCmac, &input);
+    let rand_d = [seq; 8];
+    let id = ReportId::Concealed {
+        cid: cut(&evaluate(schedule::concealed_id(&rand_n, &rand_d))),
+        rand_d,
+    };
+    let area_id = snid().area([0, 0, 1]);
+    let k_aiotf = KAiotf::new(evaluate(schedule::concealed_k_aiotf(
+        &rand_n, &area_id, &rand_d,
+    )));
+    let item = Item {
+        cause: Cause::Event,
+        seq,
+        data: b"hot",
+    };
+    let mut nas = [0; 125];
+    let (_, len) =
+        Exchange::seal_report(Suite::AesCmac, &k_aiotf, &id, &item, TagLen::T8, &mut nas).unwrap();
+    nas[..len].to_vec()
+}
+
+/// A device registers at one ADM and reports at the other, which learns K_AIOT from the store; then the other way round. What
+/// is sealed under the K_AIOT of before is accepted by neither.
+#[test]
+fn registered_at_one_adm_a_device_reports_at_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let open = || {
+        let store = SqliteStore::open(&path).unwrap();
+        let kek = Kek::from_octets(&[0x4B; 32]);
+        Adm::open(config(), Box::new(store), kek, system_entropy(), START_MS).unwrap()
+    };
+    let mut adms = [open(), open()];
+    // Imported by one, registered at the other: it was not there when that one started.
+    adms[0]
+        .import_subscribers(&[subscriber(0, DeviceForm::Concealed, 0)], START_MS)
+        .unwrap();
+    let rand_n = adms[0].beacons(START_MS).unwrap().current;
+    let mut suci = [0; 64];
+    let suci_len = card(0).suci(&mut suci).unwrap();
+    let outcome = |adm: &mut Adm, nas: &[u8]| {
+        let mut verdicts = Vec::new();
+        adm.authenticate(START_MS, &[report(rand_n, nas)], &mut verdicts);
+        verdicts[0].outcome()
+    };
+    let mut before: Option<RootKey> = None;
+    let mut sqns = HashSet::new();
+    for n in 0..6u8 {
+        let (here, there) = (usize::from(1 - n % 2), usize::from(n % 2));
+        let rand_d = [n; 8];
+        let request = RegistrationRequest {
+            rand_d,
+            suci: &suci[..suci_len],
+        };
+        let mut nas = [0; 125];
+        let len = request.emit(&mut nas).unwrap();
+        let step = adms[here].register(START_MS, &report(rand_n, &nas[..len]));
+        let RegistrationStep::Challenge { nas: challenge, id } = step else {
+            panic!("{step:?}");
+        };
+        let answer = answer(&challenge, &rand_d);
+        assert!(sqns.insert(answer.sqn));
+        let step = adms[here].respond(START_MS, &id, &report(rand_n, &answer.nas));
+        assert_eq!(step.outcome(), Outcome::AcceptedNew);
+        if let Some(old) = &before {
+            let nas = concealed(old, rand_n, 2 * n);
+            assert_eq!(outcome(&mut adms[there], &nas), Outcome::NoMatch);
+            assert_eq!(outcome(&mut adms[here], &nas), Outcome::NoMatch);
+        }
+        let nas = concealed(&answer.k_aiot, rand_n, 2 * n + 1);
+        assert_eq!(outcome(&mut adms[there], &nas), Outcome::AcceptedNew);
+        assert_eq!(outcome(&mut adms[here], &nas), Outcome::AcceptedDuplicate);
+        before = Some(answer.k_aiot);
+    }
 }
 
 fn report(rand_n: RandN, nas: &[u8]) -> DoaReport<'_> {
@@ -163,7 +261,13 @@ fn a_bad_suci_is_met_with_silence() {
     low_order[8..40].fill(0);
     let mut elsewhere = by_profile_a(0, 1);
     elsewhere[2] ^= 0x11;
+    let mut unknown_scheme = by_profile_a(0, 1);
+    unknown_scheme[6] = 3;
+    let mut other_scheme = by_profile_a(0, 1);
+    other_scheme[6] = 2;
     let bad = [
+        unknown_scheme,
+        other_scheme,
         by_profile_a(0, 2),
         by_profile_a(77, 1),
         flipped,

@@ -76,6 +76,19 @@ pub trait Store: Send {
         f: &mut dyn FnMut(DeviceRow) -> ControlFlow<()>,
     ) -> Result<(), StoreError>;
 
+    /// Gives the devices that were added, disabled, enabled or got a new key after change number `after`, by whatever process,
+    /// in the order of those changes, until `f` breaks; returns the number to go on from. A device that changed twice is
+    /// given once, as it is now; one may be given again that was given before.
+    ///
+    /// With this, several processes on one store follow each other. What this handle takes from then on is tied to it: an
+    /// acceptance record or registration of a device that has changed after the returned number is not inserted
+    /// ([`Insert::DeviceChanged`]), whoever changed it and however short ago. Before the first call nothing is checked.
+    fn device_changes(
+        &mut self,
+        after: i64,
+        f: &mut dyn FnMut(DeviceRow) -> ControlFlow<()>,
+    ) -> Result<i64, StoreError>;
+
     /// The number of devices, disabled ones included.
     fn device_count(&mut self) -> Result<u64, StoreError>;
 

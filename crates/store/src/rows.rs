@@ -62,6 +62,9 @@ pub enum Insert {
         /// The last counter accepted from this device.
         last: u32,
     },
+    /// The device was changed after the last change that this store's user has followed
+    /// ([`Store::device_changes`](crate::Store::device_changes)): not inserted, as it may rest on an old key.
+    DeviceChanged,
     /// Registrations only: the device has since answered a later challenge, whose K_AIOT is in force. Not inserted.
     StaleChallenge,
 }
@@ -134,6 +137,8 @@ pub struct DeviceRow {
     pub created_ms: i64,
     /// Where its key comes from. `wrapped_key` is empty while a UICC device has not registered.
     pub credential: CredentialRow,
+    /// The number of its last change: see [`Store::device_changes`](crate::Store::device_changes).
+    pub change: i64,
 }
 
 impl fmt::Debug for DeviceRow {
@@ -152,6 +157,7 @@ impl fmt::Debug for DeviceRow {
             .field("counter_last", &self.counter_last)
             .field("created_ms", &self.created_ms)
             .field("credential", &self.credential)
+            .field("change", &self.change)
             .finish()
     }
 }

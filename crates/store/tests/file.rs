@@ -9,6 +9,9 @@ use ambit_store::{
 use common::{accept, directory, new_device, new_record, records};
 use rusqlite::Connection;
 
+/// The schema version that this program writes.
+const SCHEMA: u32 = 5;
+
 #[test]
 fn a_store_is_found_again_as_it_was() {
     let path = directory("again").join(FILE_NAME);
@@ -66,7 +69,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
                 error,
                 StoreError::NewerVersion {
                     found: 99,
-                    supported: 4
+                    supported: SCHEMA
                 }
             ),
             "{error}"
@@ -140,7 +143,7 @@ fn an_empty_file_becomes_a_store_but_not_when_opened_for_reading() {
             error,
             StoreError::OlderVersion {
                 found: 0,
-                supported: 4
+                supported: SCHEMA
             }
         ),
         "{error}"

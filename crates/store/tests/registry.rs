@@ -4,9 +4,10 @@
 mod common;
 
 use ambit_store::{
-    ChainRow, EventFilter, Insert, NewDevice, NewEvent, NewRecord, Store, StoreError,
+    ChainRow, EventFilter, FILE_NAME, Insert, NewDevice, NewEvent, NewRecord, SqliteStore, Store,
+    StoreError,
 };
-use common::{accept, new_device, new_record, on_each};
+use common::{accept, directory, new_device, new_record, on_each};
 use std::ops::ControlFlow;
 
 #[test]
@@ -338,4 +339,62 @@ fn a_new_key_lets_the_counter_begin_again() {
             [Insert::New { .. }]
         ));
     });
+}
+
+/// Two processes on one file: each learns what the other did to devices, and takes nothing that rests on the past.
+#[test]
+fn changes_are_followed_and_what_rests_on_an_old_one_is_not_inserted() {
+    let path = directory("changes").join(FILE_NAME);
+    let [mut a, mut b, mut blind] = [(); 3].map(|()| SqliteStore::open(&path).unwrap());
+    let changed = |store: &mut SqliteStore, after: i64| {
+        let mut rows = Vec::new();
+        let last = store.device_changes(after, &mut |row| {
+            rows.push(row.id);
+            ControlFlow::Continue(())
+        });
+        (last.unwrap(), rows)
+    };
+    a.devices_insert(&[new_device(b"a"), new_device(b"b"), new_device(b"c")])
+        .unwrap();
+    let (known, rows) = changed(&mut b, 0);
+    assert_eq!(rows, [1, 2, 3]);
+    assert_eq!(changed(&mut b, known), (known, vec![]));
+
+    a.device_set_key(2, b"another wrapped key").unwrap();
+    a.device_set_disabled(1, true).unwrap();
+    let batch = [
+        new_record(1, &[1; 8]),
+        new_record(2, &[2; 8]),
+        new_record(3, &[3; 8]),
+    ];
+    let outcomes = accept(&mut b, &batch);
+    assert_eq!(
+        outcomes[..2],
+        [Insert::DeviceChanged, Insert::DeviceChanged]
+    );
+    assert!(matches!(outcomes[2], Insert::New { .. }));
+    assert_eq!(b.record_count().unwrap(), 1);
+
+    // In the order of the changes, one at a time.
+    let mut first = Vec::new();
+    let after_one = b.device_changes(known, &mut |row| {
+        first.push(row.id);
+        ControlFlow::Break(())
+    });
+    assert_eq!(first, [2]);
+    assert!(matches!(
+        accept(&mut b, &batch[..1])[0],
+        Insert::DeviceChanged
+    ));
+    assert!(matches!(
+        accept(&mut b, &batch[1..2])[0],
+        Insert::New { .. }
+    ));
+    assert_eq!(changed(&mut b, after_one.unwrap()).1, [1]);
+    assert!(matches!(accept(&mut b, &batch[..1])[0], Insert::New { .. }));
+
+    // Control: who does not follow is not kept from it.
+    a.device_set_key(3, b"another").unwrap();
+    let late = new_record(3, &[9; 8]);
+    assert!(matches!(accept(&mut blind, &[late])[0], Insert::New { .. }));
 }

@@ -61,6 +61,7 @@ impl Adm {
                     self.move_counter(matched.index, *last);
                     (Outcome::CloneSuspicion, &[])
                 }
+                Some(Insert::DeviceChanged) => (Outcome::DeviceChanged, &[]),
                 // Only a registration can be that.
                 Some(Insert::StaleChallenge) => (Outcome::StoreFailed, &[]),
             };
@@ -130,7 +131,8 @@ impl Adm {
             | Outcome::Malformed
             | Outcome::StaleEpoch
             | Outcome::Challenged
-            | Outcome::ChallengeUnknown => return,
+            | Outcome::ChallengeUnknown
+            | Outcome::DeviceChanged => return,
             Outcome::DeviceDisabled | Outcome::KeyExpired => Severity::Info,
             Outcome::NoMatch
             | Outcome::PolicyRefused

@@ -13,6 +13,7 @@ pub struct TestStore(Arc<Mutex<Inner>>);
 struct Inner {
     store: SqliteStore,
     failing: Failing,
+    before_accept: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// What fails, as if the disk were full.
@@ -35,11 +36,20 @@ impl TestStore {
 
     fn over(store: SqliteStore) -> Self {
         let failing = Failing::default();
-        Self(Arc::new(Mutex::new(Inner { store, failing })))
+        Self(Arc::new(Mutex::new(Inner {
+            store,
+            failing,
+            before_accept: None,
+        })))
     }
 
     pub fn fail(&self, failing: Failing) {
         self.0.lock().unwrap().failing = failing;
+    }
+
+    /// Something that another process does just before the next batch is recorded.
+    pub fn before_accept(&self, act: impl FnOnce() + Send + 'static) {
+        self.0.lock().unwrap().before_accept = Some(Box::new(act));
     }
 
     fn call<R>(
@@ -64,11 +74,23 @@ impl Store for TestStore {
         outcomes: &mut Vec<Insert>,
     ) -> Result<(), StoreError> {
         outcomes.clear();
+        let act = self.0.lock().unwrap().before_accept.take();
+        if let Some(act) = act {
+            act();
+        }
         self.call(|f| f.accept, |s| s.accept(batch, outcomes))
     }
 
     fn devices_insert(&mut self, devices: &[NewDevice<'_>]) -> Result<Vec<i64>, StoreError> {
         self.call(|f| f.devices, |s| s.devices_insert(devices))
+    }
+
+    fn device_changes(
+        &mut self,
+        after: i64,
+        f: &mut dyn FnMut(DeviceRow) -> ControlFlow<()>,
+    ) -> Result<i64, StoreError> {
+        self.call(NEVER, |s| s.device_changes(after, f))
     }
 
     fn device(&mut self, device_id: &[u8]) -> Result<Option<DeviceRow>, StoreError> {

@@ -29,15 +29,26 @@ pub(super) fn check(batch: &[NewRecord<'_>]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Inserts what is new. `minute` is the minute last noted, see table `minute`; it holds only if the transaction does.
+/// Inserts what is new, unless its device has changed after the change number `followed`. `minute` is the minute last noted,
+/// see table `minute`; it holds only if the transaction does.
 pub(super) fn insert(
     t: &Transaction<'_>,
     batch: &[NewRecord<'_>],
     outcomes: &mut Vec<Insert>,
     minute: &mut Option<i64>,
+    followed: Option<i64>,
 ) -> Result<(), StoreError> {
+    // One look for the whole batch; only when something has changed is each device looked at.
+    let last = super::devices::last_change(t)?;
+    let changed_after = followed.filter(|followed| *followed < last);
     let mut ways = Ways::prepare(t, super::evidence::head(t)?)?;
     for r in batch {
+        if let Some(followed) = changed_after
+            && super::devices::has_changed(t, r.device, followed)?
+        {
+            outcomes.push(Insert::DeviceChanged);
+            continue;
+        }
         let outcome = match r.counter {
             None => ways.insert(t, r)?,
             Some(counter) => ways.insert_counted(t, r, counter)?,

@@ -29,6 +29,8 @@ pub struct SqliteStore {
     connection: Connection,
     /// The minute of record times that is known to be noted durably, see table `minute`.
     minute_noted: Option<i64>,
+    /// The last change to a device that was followed; `None` while nobody follows.
+    followed: Option<i64>,
 }
 
 impl SqliteStore {
@@ -65,7 +67,13 @@ impl SqliteStore {
         Self {
             connection,
             minute_noted: None,
+            followed: None,
         }
+    }
+
+    /// Rows that were inserted or changed through this handle so far, in all tables.
+    pub fn rows_written(&self) -> u64 {
+        self.connection.total_changes()
     }
 
     /// Runs `work` in one transaction, made durable if it succeeds and undone if it does not.
@@ -128,8 +136,8 @@ impl Store for SqliteStore {
         }
         accept::check(batch)?;
         outcomes.reserve(batch.len());
-        let mut minute = self.minute_noted;
-        match self.write(|t| accept::insert(t, batch, outcomes, &mut minute)) {
+        let (mut minute, followed) = (self.minute_noted, self.followed);
+        match self.write(|t| accept::insert(t, batch, outcomes, &mut minute, followed)) {
             Ok(()) => {
                 self.minute_noted = minute;
                 Ok(())
@@ -155,6 +163,19 @@ impl Store for SqliteStore {
         f: &mut dyn FnMut(DeviceRow) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         self.read(|t| devices::for_each(t, f))
+    }
+
+    fn device_changes(
+        &mut self,
+        after: i64,
+        f: &mut dyn FnMut(DeviceRow) -> ControlFlow<()>,
+    ) -> Result<i64, StoreError> {
+        let last = self.read(|t| match devices::last_change(t)? {
+            last if last <= after => Ok(after),
+            _ => devices::changed(t, after, f),
+        })?;
+        self.followed = Some(last);
+        Ok(last)
     }
 
     fn device_count(&mut self) -> Result<u64, StoreError> {
@@ -210,8 +231,9 @@ impl Store for SqliteStore {
         registered: &Registered<'_>,
     ) -> Result<Insert, StoreError> {
         accept::check(std::slice::from_ref(record))?;
-        let mut minute = self.minute_noted;
-        let outcome = self.write(|t| subscribers::commit(t, record, registered, &mut minute))?;
+        let (mut minute, followed) = (self.minute_noted, self.followed);
+        let outcome =
+            self.write(|t| subscribers::commit(t, record, registered, &mut minute, followed))?;
         self.minute_noted = minute;
         Ok(outcome)
     }

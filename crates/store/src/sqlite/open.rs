@@ -18,6 +18,7 @@ const MIGRATIONS: &[Migration] = &[
         include_str!("schema_4.sql"),
         Some(super::evidence::link_all),
     ),
+    (include_str!("schema_5.sql"), None),
 ];
 
 /// What changes the schema, and what then has to be computed for the rows there are.

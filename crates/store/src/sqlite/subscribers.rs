@@ -140,6 +140,7 @@ pub(super) fn commit(
     record: &NewRecord<'_>,
     registered: &Registered<'_>,
     minute: &mut Option<i64>,
+    followed: Option<i64>,
 ) -> Result<Insert, StoreError> {
     let mut outcomes = Vec::with_capacity(1);
     let newer = t
@@ -148,7 +149,13 @@ pub(super) fn commit(
     if newer {
         return Ok(Insert::StaleChallenge);
     }
-    accept::insert(t, std::slice::from_ref(record), &mut outcomes, minute)?;
+    accept::insert(
+        t,
+        std::slice::from_ref(record),
+        &mut outcomes,
+        minute,
+        followed,
+    )?;
     let outcome = outcomes.pop().unwrap_or(Insert::StaleChallenge);
     if let Insert::New { .. } = outcome {
         let updated = t

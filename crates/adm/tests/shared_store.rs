@@ -1,0 +1,106 @@
+//! Several ADMs on one store: what one of them does to a device, the others know before they accept anything of it.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use ambit_adm_api::{AdmClient, Nadm, Outcome};
+use ambit_protocol::{Cause, DeviceForm};
+use ambit_store::{FILE_NAME, Store};
+use common::{Device, Net, START_MS, TestStore, config, directory};
+
+/// Two ADMs, each with a connection of its own to one file.
+fn pair(name: &str) -> [Net; 2] {
+    let path = directory(name).join(FILE_NAME);
+    [(); 2].map(|()| Net::on(TestStore::file(&path), config(), START_MS))
+}
+
+const FORMS: [DeviceForm; 3] = [
+    DeviceForm::Beacon,
+    DeviceForm::Concealed,
+    DeviceForm::Counter,
+];
+
+#[test]
+fn an_import_a_new_key_and_a_disabling_are_known_to_the_other() {
+    let [mut a, mut b] = pair("followed");
+    for form in FORMS {
+        let name = format!("{form:?}");
+        let mut device = Device::new(&name, form);
+        let rand_n = b.rand_n();
+        let early = device.send(rand_n, Cause::Event, 0).nas;
+        assert_eq!(b.hear(&early), Outcome::NoMatch, "{form:?}");
+        a.import(&[&device]);
+        let report = device.send(rand_n, Cause::Event, 1).nas;
+        assert_eq!(b.hear(&report), Outcome::AcceptedNew, "{form:?}");
+        // The record is the guard, whichever of them wrote it.
+        assert_eq!(a.hear(&report), Outcome::AcceptedDuplicate, "{form:?}");
+
+        let old = device.send(rand_n, Cause::Event, 2).nas;
+        device.key = *a.adm.rotate_key(&device.id, START_MS).unwrap().expose();
+        device.counter = 0;
+        assert_eq!(b.hear(&old), Outcome::NoMatch, "{form:?}");
+        let new = device.send(rand_n, Cause::Event, 3).nas;
+        assert_eq!(b.hear(&new), Outcome::AcceptedNew, "{form:?}");
+
+        a.adm.set_disabled(&device.id, true, START_MS).unwrap();
+        let report = device.send(rand_n, Cause::Event, 4).nas;
+        assert_eq!(b.hear(&report), Outcome::DeviceDisabled, "{form:?}");
+        a.adm.set_disabled(&device.id, false, START_MS).unwrap();
+        assert_eq!(b.hear(&report), Outcome::AcceptedNew, "{form:?}");
+        assert!(b.adm.device_profile(&device.id).is_ok());
+    }
+}
+
+/// Without a report too: a tick is enough.
+#[test]
+fn a_tick_follows_the_store() {
+    let [mut a, mut b] = pair("tick");
+    let devices: Vec<Device> = (0..5000)
+        .map(|n| Device::new(&format!("device {n}"), DeviceForm::Concealed))
+        .collect();
+    a.import(&devices.iter().collect::<Vec<_>>());
+    assert_eq!(b.adm.device_count(), 0);
+    // More than one tick takes up.
+    b.adm.tick(START_MS);
+    assert!(b.adm.device_count() < 5000);
+    b.adm.tick(START_MS);
+    assert_eq!(b.adm.device_count(), 5000);
+    assert_eq!(b.adm.store_fault(), None);
+}
+
+/// The change falls between the verification and the record: the insert decides.
+#[test]
+fn a_device_that_changes_under_a_batch_is_not_accepted() {
+    for rotates in [true, false] {
+        let [mut a, mut b] = pair("between");
+        let (mut device, mut other) = (
+            Device::new("device", DeviceForm::Beacon),
+            Device::new("other", DeviceForm::Beacon),
+        );
+        a.import(&[&device, &other]);
+        let rand_n = b.rand_n();
+        let (nas, others) = (
+            device.send(rand_n, Cause::Event, 0).nas,
+            other.send(rand_n, Cause::Event, 0).nas,
+        );
+        let id = device.id.clone();
+        let mut adm = a.adm;
+        b.store.before_accept(move || {
+            if rotates {
+                adm.rotate_key(&id, START_MS).unwrap();
+            } else {
+                adm.set_disabled(&id, true, START_MS).unwrap();
+            }
+        });
+        let verdicts = b.hear_batch(rand_n, common::reader(1), &[&nas, &others]);
+        let outcomes: Vec<Outcome> = verdicts.iter().map(|v| v.outcome()).collect();
+        assert_eq!(outcomes, [Outcome::DeviceChanged, Outcome::AcceptedNew]);
+        let then = if rotates {
+            Outcome::NoMatch
+        } else {
+            Outcome::DeviceDisabled
+        };
+        assert_eq!(b.hear(&nas), then);
+        assert_eq!(b.store.record_count().unwrap(), 1);
+    }
+}
