@@ -31,7 +31,8 @@ pub trait Credential {
         false
     }
 
-    /// Takes an agreed K_AIOT, or forgets it. In RAM only.
+    /// Takes an agreed K_AIOT, or forgets it. In RAM only. With `None` at each power-on: whatever was kept from before, a
+    /// card's session too, is gone with the power.
     fn adopt(&mut self, k_aiot: Option<RootKey>) {
         let _ = k_aiot;
     }

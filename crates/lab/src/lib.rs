@@ -25,6 +25,7 @@ pub mod intruder;
 pub mod judge;
 pub mod measurements;
 pub mod models;
+pub mod reader;
 pub mod scenario;
 pub mod stage;
 pub mod store;

@@ -17,10 +17,10 @@ mod view;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 
-use ambit_device::{LocalKey, SubmitError};
+use ambit_device::{Credential, LocalKey, SubmitError};
 use ambit_protocol::{AreaId, Cause, RandN, RootKey};
 
-pub use self::credential::{CardSlot, FleetCredential};
+pub use self::credential::{CardSlot, CredentialFailed, FleetCredential};
 pub use self::ledger::{BuiltReport, Fate, LedgerItem};
 pub use self::memory::{FleetMemory, MemoryFailed, MemoryFaults};
 use self::slot::{Power, Slot};
@@ -101,6 +101,16 @@ impl Fleet {
     pub fn add_uicc(&mut self, spec: DeviceSpec, card: FleetCard) -> Option<DeviceIndex> {
         let credential = FleetCredential::uicc(card, spec.suite);
         self.add_with(spec, credential)
+    }
+
+    /// Adds a device that stands on a credential of the caller's: a card that keeps K, or one under observation. The key of
+    /// `spec` is not used; `None` when there are 2^32 devices.
+    pub fn add_with_credential(
+        &mut self,
+        spec: DeviceSpec,
+        credential: impl Credential + Send + 'static,
+    ) -> Option<DeviceIndex> {
+        self.add_with(spec, FleetCredential::other(credential))
     }
 
     /// Takes the card out of a device without power and puts another in.

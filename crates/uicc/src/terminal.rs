@@ -4,18 +4,22 @@
 //! [`CardError`], never in a panic, and within a bounded number of exchanges.
 
 mod aiot;
+mod aiot_slot;
 mod in_process;
 #[cfg(feature = "pcsc")]
 mod pcsc;
 mod timed;
 mod usim;
+mod usim_slot;
 
 pub use aiot::AiotCredential;
+pub use aiot_slot::AiotSlot;
 pub use in_process::InProcess;
 #[cfg(feature = "pcsc")]
 pub use pcsc::Pcsc;
 pub use timed::Timed;
 pub use usim::UsimCard;
+pub use usim_slot::UsimSlot;
 
 use zeroize::Zeroizing;
 
@@ -81,6 +85,12 @@ pub enum CardError {
     Malformed {
         /// What was asked.
         command: &'static str,
+    },
+    /// The card is not that of the device.
+    #[error("card does not fit the device: {field}")]
+    Mismatch {
+        /// What differs: `suite`, `tag_len` or `device_id`.
+        field: &'static str,
     },
     /// More parts or octets than any answer has.
     #[error("card does not come to an end of its answer")]

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use ambit_device::Profile;
+use ambit_lab::reader::CardReader;
 use ambit_protocol::area::Plmn;
 use ambit_protocol::{AreaId, RootKey, Snid};
-use ambit_provisioning::{DeviceSpec, read_csv};
+use ambit_provisioning::{CredentialKind, DeviceSpec, read_csv};
 use ambit_ran::air::{AirConfig, Channel};
 use ambit_ran::fleet::{
     self, Fate, Fleet, FleetCard, FleetConfig, Schedule, ScheduleId, numbered_payload,
@@ -230,9 +231,10 @@ impl Ran {
                 None => readers.iter().map(|(reader, _)| *reader).collect(),
             };
             let reader = allowed.get(n % allowed.len().max(1)).copied();
+            let key = device.key.unwrap_or(RootKey::new([0; 16]));
             let spec = fleet::DeviceSpec {
-                device_id: device.device_id,
-                key: device.key.unwrap_or(RootKey::new([0; 16])),
+                device_id: device.device_id.clone(),
+                key,
                 suite: device.suite,
                 profile,
                 anchor: kept.anchor,
@@ -245,9 +247,16 @@ impl Ran {
                 power_cycles: None,
                 power_on_ms: Some(rng.u64(0..POWER_ON_SPREAD_MS)),
             };
-            match card {
-                Some(card) => fleet.add_uicc(spec, card),
-                None => fleet.add(spec),
+            match (card, device.credential) {
+                (Some(card), _) => fleet.add_uicc(spec, card),
+                (None, CredentialKind::UiccAiot) => {
+                    let (suite, tag_len) = (device.suite, device.tag_len);
+                    let key = RootKey::new(*spec.key.expose());
+                    let card = CardReader::with_aiot(key, suite, tag_len, &device.device_id)
+                        .map_err(|error| Failure::input("csv_refused", error))?;
+                    fleet.add_with_credential(spec, card.aiot(suite, tag_len))
+                }
+                (None, _) => fleet.add(spec),
             };
         }
         let channel = Channel {

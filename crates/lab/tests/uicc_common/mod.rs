@@ -101,34 +101,50 @@ pub struct Scene {
 impl Scene {
     /// Devices 0.. of these forms, powered at 1 s. `sqn` is what the network believes of every card.
     pub fn new(config: AdmConfig, forms: &[DeviceForm], sqn: u64, channel: Channel) -> Self {
+        let mut cards = Vec::new();
+        let populate = |fleet: &mut Fleet| {
+            for (n, form) in (0..).zip(forms) {
+                let card = card(n);
+                fleet
+                    .add_uicc(fleet_spec(n, *form), Box::new(card.clone()))
+                    .unwrap();
+                cards.push(card);
+            }
+        };
+        let specs: Vec<SubscriberSpec> = (0..)
+            .zip(forms)
+            .map(|(n, form)| subscriber(n, *form, sqn))
+            .collect();
+        let import = |adm: &mut Adm| adm.import_subscribers(&specs, START_MS).unwrap();
+        let mut scene = Self::with(config, channel, populate, import);
+        scene.cards = cards;
+        scene
+    }
+
+    /// A scene with other devices. They are imported before the core starts.
+    pub fn with(
+        config: AdmConfig,
+        channel: Channel,
+        populate: impl FnOnce(&mut Fleet),
+        import: impl FnOnce(&mut Adm),
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(ambit_store::FILE_NAME);
         let mut fleet = Fleet::new(FleetConfig::new(7), numbered_payload());
-        let mut cards = Vec::new();
-        for (n, form) in (0..).zip(forms) {
-            let card = card(n);
-            fleet
-                .add_uicc(fleet_spec(n, *form), Box::new(card.clone()))
-                .unwrap();
-            cards.push(card);
-        }
+        populate(&mut fleet);
         let gnb = GnbConfig::new(1, snid(), 2);
         let site = Site::new(AirConfig::symmetric(11, channel), vec![gnb], fleet);
         let heard = Heard::default();
         let mut scene = Self {
             stage: Stage::new(site, START_MS),
-            cards,
+            cards: Vec::new(),
             heard,
             path,
             _dir: dir,
             config,
         };
         let mut adm = scene.open_adm();
-        let specs: Vec<SubscriberSpec> = (0..)
-            .zip(forms)
-            .map(|(n, form)| subscriber(n, *form, sqn))
-            .collect();
-        adm.import_subscribers(&specs, START_MS).unwrap();
+        import(&mut adm);
         scene.start(adm);
         scene
     }
@@ -145,6 +161,11 @@ impl Scene {
         let config = AiotfConfig::new(snid(), *b"ambit-labs-aiotf");
         let aiotf = Aiotf::new(config, adm, self.stage.unix_ms());
         self.stage.start_core(aiotf);
+    }
+
+    /// The configuration of the cores to come.
+    pub fn set_config(&mut self, config: AdmConfig) {
+        self.config = config;
     }
 
     /// Another core on the same store.
@@ -233,7 +254,7 @@ pub fn kind(frame: &AirFrame) -> Option<MessageType> {
     peek(&frame.octets).ok().map(|(kind, _)| kind)
 }
 
-fn fleet_spec(n: u32, form: DeviceForm) -> fleet::DeviceSpec {
+pub fn fleet_spec(n: u32, form: DeviceForm) -> fleet::DeviceSpec {
     fleet::DeviceSpec {
         device_id: format!("device {n}").into_bytes(),
         key: RootKey::new([0; 16]),

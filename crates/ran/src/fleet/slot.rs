@@ -195,7 +195,7 @@ impl Slot {
         match &mut self.power {
             Power::Off(parts) => match &mut parts.credential {
                 FleetCredential::Uicc(uicc) => Ok(std::mem::replace(&mut uicc.card_mut().0, card)),
-                FleetCredential::Local(_) => Err(card),
+                FleetCredential::Local(_) | FleetCredential::Other(_) => Err(card),
             },
             Power::On(_) | Power::Failed(_) => Err(card),
         }
