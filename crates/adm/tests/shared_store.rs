@@ -1,5 +1,5 @@
 //! Several ADMs on one store: what one of them does to a device, the others know before they accept anything of it.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 

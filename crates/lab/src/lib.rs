@@ -11,6 +11,7 @@
 //! | [`store`] | a store that outlives its core, and copies of one |
 //! | [`witness`] | an ear that holds what was said on the air against the protocol |
 //! | [`intruder`] | a fake device and a fake network |
+//! | [`reader`] | an emulated card in a reader: APDUs exchanged, counted and spoiled |
 //! | [`judge`] | what devices saw accepted against what the core has on record |
 //! | [`measurements`] | temperatures to report |
 //! | [`attack`] | the threat list as attacks that run, with their controls |
