@@ -205,15 +205,15 @@ fn form(number: u8) -> &'static str {
 }
 
 /// Prints rows: with `json` one object a line, else the named columns, each as wide as asked.
-pub(crate) struct Rows {
+pub(crate) struct Rows<'c> {
     json: bool,
-    columns: &'static [(&'static str, usize)],
+    columns: &'c [(&'static str, usize)],
     started: bool,
     out: io::BufWriter<io::Stdout>,
 }
 
-impl Rows {
-    pub(crate) fn new(json: bool, columns: &'static [(&'static str, usize)]) -> Self {
+impl<'c> Rows<'c> {
+    pub(crate) fn new(json: bool, columns: &'c [(&'static str, usize)]) -> Self {
         Self {
             json,
             columns,

@@ -15,12 +15,14 @@
 //! | [`judge`] | what devices saw accepted against what the core has on record |
 //! | [`measurements`] | temperatures to report |
 //! | [`attack`] | the threat list as attacks that run, with their controls |
+//! | [`compare`] | what the credential modes cost, counted |
 //! | [`models`] | symbolic models and state machines, with their broken twins |
 //! | [`demo`] | the scene of `ambit demo` |
 #![forbid(unsafe_code)]
 
 pub mod attack;
 pub mod card;
+pub mod compare;
 pub mod demo;
 pub mod intruder;
 pub mod judge;

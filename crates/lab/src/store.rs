@@ -63,6 +63,12 @@ impl SharedStore {
         Ok(copy)
     }
 
+    /// Transactions and rows written so far.
+    pub fn written(&self) -> (u64, u64) {
+        let written = self.lock().written();
+        (written.transactions, written.rows)
+    }
+
     fn lock(&self) -> MutexGuard<'_, SqliteStore> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -22,7 +22,7 @@ pub use rows::{
     ChainRow, DeviceRow, EventFilter, EventRow, Insert, LastRecord, NewDevice, NewEvent, NewRecord,
     RecordFilter, RecordRow,
 };
-pub use sqlite::SqliteStore;
+pub use sqlite::{SqliteStore, Written};
 pub use subscriber_rows::{
     Challenge, CredentialRow, NewSubscriber, Registered, SEQ_DELTA_MAX, SQN_MAX, SubscriberRow,
 };

@@ -1,6 +1,7 @@
 //! `ambit lab`: what is claimed of the protocol, tried.
 
 mod attack;
+mod compare;
 mod models;
 
 use clap::Subcommand;
@@ -11,6 +12,7 @@ use crate::failure::Failure;
 #[derive(Subcommand)]
 pub(crate) enum Lab {
     Attack(attack::Attack),
+    Compare(compare::Compare),
     Models(models::Models),
 }
 
@@ -18,6 +20,7 @@ impl Lab {
     pub(crate) fn run(self) -> Result<(), Failure> {
         match self {
             Self::Attack(command) => command.run(),
+            Self::Compare(command) => command.run(),
             Self::Models(command) => command.run(),
         }
     }

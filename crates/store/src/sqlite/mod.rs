@@ -31,6 +31,16 @@ pub struct SqliteStore {
     minute_noted: Option<i64>,
     /// The last change to a device that was followed; `None` while nobody follows.
     followed: Option<i64>,
+    written: Written,
+}
+
+/// What a store has written through one handle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Transactions that changed something.
+    pub transactions: u64,
+    /// Rows that they inserted or changed.
+    pub rows: u64,
 }
 
 impl SqliteStore {
@@ -68,12 +78,13 @@ impl SqliteStore {
             connection,
             minute_noted: None,
             followed: None,
+            written: Written::default(),
         }
     }
 
-    /// Rows that were inserted or changed through this handle so far, in all tables.
-    pub fn rows_written(&self) -> u64 {
-        self.connection.total_changes()
+    /// What was written through this handle so far, as the database counts it.
+    pub const fn written(&self) -> Written {
+        self.written
     }
 
     /// Runs `work` in one transaction, made durable if it succeeds and undone if it does not.
@@ -86,10 +97,16 @@ impl SqliteStore {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let rows_before = transaction.total_changes();
         let written = work(&transaction).and_then(|value| {
             transaction.commit()?;
             Ok(value)
         });
+        let rows = self.connection.total_changes().saturating_sub(rows_before);
+        if written.is_ok() && rows > 0 {
+            self.written.transactions += 1;
+            self.written.rows += rows;
+        }
         if matches!(written, Err(StoreError::DiskFull)) {
             // The log cannot grow, and it is not emptied before it has grown: as soon as there is a little room, this
             // brings it into the database and gives its place back. While there is none, it fails and changes nothing.
