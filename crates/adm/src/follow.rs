@@ -38,9 +38,6 @@ impl Adm {
                 self.registry.set_disabled(index, row.disabled);
             }
         }
-        if !rows.is_empty() {
-            self.settle();
-        }
         // Only now: what could not be taken up is asked for again.
         self.registry.followed = followed;
         Ok(())

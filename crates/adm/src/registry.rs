@@ -199,8 +199,10 @@ impl Registry {
         let purpose = Purpose::DeviceKey {
             device_id: &row.device_id,
         };
-        let key = kek.unwrap(&purpose, &row.wrapped_key)?;
-        Ok(device.key.is_some_and(|known| bool::from(known.ct_eq(&*key))))
+        let key: Zeroizing<Key> = kek.unwrap(&purpose, &row.wrapped_key)?;
+        Ok(device
+            .key
+            .is_some_and(|known| bool::from(known.ct_eq(&*key))))
     }
 
     pub(crate) fn len(&self) -> usize {
