@@ -10,7 +10,8 @@ const START: &str = "# What the credential modes cost
 
 Each mode runs alone: one device, one reader, no loss, the whole core behind it. Everything is counted by wrappers around running code: an ear
 on the air, the card reader, the device's credential and memory, the store. *First* is everything from power-on to the ACCEPT of the first
-report; a card is selected and read in it. *Steady* is one item in a new epoch, after two earlier ones: a beacon device then makes its anchor durable once.
+report; a card is selected and read in it. *Steady* is one item in a new epoch, after two earlier ones: a beacon device then makes its anchor durable once. One of the transactions is a checkpoint
+of the evidence chain (one row), which in a busy network stands for all records of its interval.
 
 ";
 
