@@ -86,7 +86,11 @@ fn subscribers_are_walked_by_device_until_the_reader_has_enough() {
         [device(b"b"), device(b"c")],
         ["imsi-001010000000003", "imsi-001010000000002"],
     );
-    store.devices_insert(&[device(b"operator's")]).unwrap();
+    let operators = NewDevice {
+        credential: "operator",
+        ..device(b"operator's")
+    };
+    store.devices_insert(&[operators]).unwrap();
     store
         .subscribers_insert(&devices, &supis.map(|supi| account(supi, 9)))
         .unwrap();
