@@ -28,7 +28,7 @@ use ambit_adm_api::{
     AdmClient, AdmError, Beacons, ChallengeId, DoaReport, RegistrationStep, Tally, Verdict,
 };
 use ambit_protocol::{AreaId, Snid};
-use ambit_store::{Store, StoreError};
+use ambit_store::{AlarmRow, Store, StoreError};
 use ambit_uicc::suci::HomeNetwork;
 
 use beacons::BeaconSource;
@@ -285,6 +285,40 @@ impl Adm {
     ) {
         self.events.raise(kind, severity, subject, detail, now_ms);
         self.events.flush(self.store.as_mut(), now_ms);
+    }
+
+    /// Acknowledges an alarm, and notes who did; `None` if there is none of this id.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn ack_alarm(
+        &mut self,
+        id: i64,
+        by: &str,
+        now_ms: i64,
+    ) -> Result<Option<AlarmRow>, StoreError> {
+        let alarm = self.store.alarm_ack(id, by, now_ms)?;
+        if let Some(AlarmRow {
+            acked: Some((acked_ms, _)),
+            device_id,
+            ..
+        }) = &alarm
+            && *acked_ms == now_ms
+        {
+            let subject = Subject {
+                device_id: device_id.clone().map(Vec::into_boxed_slice),
+                ..Subject::default()
+            };
+            let detail = format!("{{\"alarm\":{id}}}");
+            self.raise(
+                "alarm_acknowledged",
+                Severity::Info,
+                subject,
+                detail,
+                now_ms,
+            );
+        }
+        Ok(alarm)
     }
 
     /// The configuration.

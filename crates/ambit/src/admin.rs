@@ -6,10 +6,12 @@
 mod ask;
 mod evidence;
 mod execute;
+mod presence;
 mod server;
 mod status;
 mod subscribers;
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -91,6 +93,21 @@ pub(crate) enum Request {
     },
     /// An inventory or a command, which only a running core can do.
     Ask(Ask),
+    /// Where every device was heard last, or the history of one. What is expected is the asker's configuration.
+    PresenceList {
+        interval_s: HashMap<String, u32>,
+        grace_s: u32,
+        /// The history of this one only.
+        device_id: Option<String>,
+    },
+    /// Open alarms, or all.
+    AlarmList {
+        all: bool,
+    },
+    AlarmAck {
+        ids: Vec<i64>,
+        by: String,
+    },
     EventList {
         kind: Option<String>,
         since_ms: Option<i64>,
@@ -107,6 +124,7 @@ impl Request {
                 | Self::DeviceRotateKey { .. }
                 | Self::EvidenceTag { .. }
                 | Self::EvidenceCheckpoint
+                | Self::AlarmAck { .. }
                 | Self::SubscriberImport { .. }
                 | Self::HomeNetworkKeyAdd { .. }
                 | Self::HomeNetworkKeyList

@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub(crate) mod alarm;
 pub(crate) mod command;
 pub(crate) mod demo;
 pub(crate) mod device;
@@ -8,6 +9,7 @@ pub(crate) mod evidence;
 pub(crate) mod home_network_key;
 pub(crate) mod inventory;
 pub(crate) mod lab;
+pub(crate) mod presence;
 pub(crate) mod ran;
 pub(crate) mod record;
 pub(crate) mod serve;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use ambit_adm::AdmConfig;
 use ambit_aiotf::AiotfConfig;
 use ambit_nef::charging::ChargingConfig;
+use ambit_nef::presence::Expectation;
 use ambit_protocol::Snid;
 use ambit_protocol::area::{Nid, Plmn, parse_area_code};
 use serde::Deserialize;
@@ -28,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) events: Events,
     pub(crate) evidence: Evidence,
     pub(crate) charging: Charging,
+    pub(crate) presence: Presence,
     /// Which area a reader serves. A gNB that is not named serves area code r with reader r.
     pub(crate) reader: Vec<Reader>,
     /// Where a fleet may report. A fleet that is not named may report everywhere.
@@ -101,6 +103,21 @@ pub(crate) struct Fleet {
     pub(crate) areas: Option<Vec<String>>,
     /// The AF that pays for it.
     pub(crate) af: Option<String>,
+    /// How often its devices are expected to report; they are never missing without this.
+    pub(crate) report_interval_s: Option<u32>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Presence {
+    /// How long beyond its interval a device is waited for.
+    pub(crate) grace_s: u32,
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self { grace_s: 60 }
+    }
 }
 
 impl Default for Config {
@@ -116,6 +133,7 @@ impl Default for Config {
             events: Events::default(),
             evidence: Evidence::default(),
             charging: Charging::default(),
+            presence: Presence::default(),
             reader: Vec::new(),
             fleet: Vec::new(),
         }
@@ -248,6 +266,27 @@ impl Config {
             adm.fleet_areas.insert(fleet.name.clone(), areas);
         }
         Ok(adm)
+    }
+
+    /// When a device is missing.
+    pub(crate) fn expectation(&self) -> Result<Expectation, Failure> {
+        let mut expectation = Expectation {
+            grace_s: self.presence.grace_s,
+            ..Expectation::default()
+        };
+        for fleet in &self.fleet {
+            let Some(interval_s) = fleet.report_interval_s else {
+                continue;
+            };
+            if interval_s == 0 {
+                let field = format!("fleet {}: report_interval_s", fleet.name);
+                return Err(invalid(&field, &"must be at least 1"));
+            }
+            expectation
+                .interval_s
+                .insert(fleet.name.clone(), interval_s);
+        }
+        Ok(expectation)
     }
 
     /// Offline charging, if it is asked for.

@@ -1,6 +1,8 @@
-//! What runs beside the engine and follows the records: charging. Each follower has a thread and a connection to the store of
+//! What runs beside the engine and follows the records: charging and presence. Each follower has a thread and a connection to the store of
 //! its own, for reading; the engine waits for none of them.
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -9,12 +11,15 @@ use std::time::Duration;
 use ambit_adm::{Adm, Severity, Subject};
 use ambit_aiotf::server::{Engine, unix_ms};
 use ambit_nef::charging::{Charging, ChargingError};
-use ambit_store::{SqliteStore, Store};
+use ambit_nef::presence::{Change, Expectation, Follower, Seen};
+use ambit_protocol::AreaId;
+use ambit_store::{SqliteStore, Store, StoreError};
 use serde_json::json;
 
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
+use crate::show;
 
 /// How long a follower that has seen all records waits for more.
 const IDLE: Duration = Duration::from_millis(200);
@@ -40,13 +45,23 @@ impl Followers {
             threads: Vec::new(),
         };
         if let Some(config) = config.charging()? {
-            let open = move || -> Result<Step, ChargingError> {
-                let mut charging = Charging::open(config.clone())?;
-                Ok(Box::new(move |store, now_ms| charging.step(store, now_ms)))
+            let fault = |error: ChargingError| (error.name(), error.to_string());
+            let open = move || -> Result<Step, Fault> {
+                let mut charging = Charging::open(config.clone()).map_err(fault)?;
+                Ok(Box::new(move |store, now_ms| {
+                    charging.step(store, now_ms).map_err(fault)
+                }))
             };
             let names = ("charging_halted", "charging_resumed");
             followers.follow("charging", names, open, dir, engine)?;
         }
+        let (expectation, said) = (config.expectation()?, SaidThrough::new(dir));
+        let teller = engine.clone();
+        let open = move || -> Result<Step, Fault> {
+            Ok(presence(expectation.clone(), said.clone(), teller.clone()))
+        };
+        let names = ("presence_halted", "presence_resumed");
+        followers.follow("presence", names, open, dir, engine)?;
         Ok(followers)
     }
 
@@ -62,7 +77,7 @@ impl Followers {
         &mut self,
         name: &str,
         (halted, resumed): (&'static str, &'static str),
-        mut open: impl FnMut() -> Result<Step, ChargingError> + Send + 'static,
+        mut open: impl FnMut() -> Result<Step, Fault> + Send + 'static,
         dir: &DataDir,
         engine: &Engine<Adm>,
     ) -> Result<(), Failure> {
@@ -110,24 +125,126 @@ impl Followers {
 }
 
 /// Follows the next records; returns how many there were.
-type Step = Box<dyn FnMut(&mut dyn Store, i64) -> Result<usize, ChargingError> + Send>;
+type Step = Box<dyn FnMut(&mut dyn Store, i64) -> Result<usize, Fault> + Send>;
+
+/// Why a follower stands still: name and message.
+type Fault = (&'static str, String);
+
+/// Follows presence, and tells the ADM what an operator should know.
+fn presence(expectation: Expectation, mut said: SaidThrough, engine: Engine<Adm>) -> Step {
+    let mut follower = Follower::new(expectation, unix_ms());
+    Box::new(move |store, now_ms| {
+        let fault = |error: StoreError| (error.name(), error.to_string());
+        let silent_through = match said.read() {
+            Some(record) => record,
+            // A store whose presence nobody followed so far: what lies in the past is history.
+            None => store.evidence_head().map_err(fault)?.record,
+        };
+        let mut events = Vec::new();
+        let mut note = |seen: &Seen, change: Change, record: Option<i64>| {
+            if record.is_none_or(|record| record > silent_through) {
+                events.extend(event(seen, &change));
+            }
+        };
+        let seen = follower.step(store, now_ms, &mut note).map_err(fault)?;
+        if !events.is_empty() {
+            // An engine that has ended has nobody to tell: the next start does.
+            let told = engine.call(move |aiotf| {
+                for (kind, severity, subject, detail) in events {
+                    aiotf
+                        .adm()
+                        .raise(kind, severity, subject, detail, unix_ms());
+                }
+            });
+            if told.is_err() {
+                return Ok(0);
+            }
+        }
+        if follower.seen() >= silent_through {
+            said.write(follower.seen());
+        }
+        Ok(seen)
+    })
+}
+
+type Event = (&'static str, Severity, Subject, String);
+
+/// The event of a change, if it is worth one.
+fn event(seen: &Seen, change: &Change) -> Option<Event> {
+    let last = show::time(seen.last_ms);
+    let (severity, detail) = match change {
+        Change::Missing => (Severity::Alarm, json!({ "last_heard": last })),
+        Change::Returned => (Severity::Info, json!({})),
+        Change::CloneSuspicion { from } => (
+            Severity::Alarm,
+            json!({
+                "other_area_id": hex::encode(from.area_id),
+                "other_gnb_id": from.gnb_id,
+                "other_reader_index": from.reader_index,
+            }),
+        ),
+        Change::Appeared | Change::Moved { .. } | Change::WentSilent => return None,
+    };
+    let subject = Subject {
+        device_id: Some(seen.device_id.clone()),
+        area_id: AreaId::from_octets(seen.place.area_id).ok(),
+        gnb_id: Some(seen.place.gnb_id),
+        reader_index: Some(seen.place.reader_index),
+        form: None,
+    };
+    Some((change.name(), severity, subject, detail.to_string()))
+}
+
+/// Through which record presence has told what it found, in a file of the data directory. Lost with a power cut at worst: then
+/// something is told twice, which adds to the same alarm.
+#[derive(Clone)]
+struct SaidThrough {
+    path: PathBuf,
+    known: Option<i64>,
+}
+
+impl SaidThrough {
+    fn new(dir: &DataDir) -> Self {
+        Self {
+            path: dir.path().join("presence"),
+            known: None,
+        }
+    }
+
+    fn read(&mut self) -> Option<i64> {
+        if self.known.is_none() {
+            let text = fs::read_to_string(&self.path).ok();
+            self.known = text.and_then(|text| text.trim().parse().ok());
+        }
+        self.known
+    }
+
+    fn write(&mut self, record: i64) {
+        if self.known == Some(record) {
+            return;
+        }
+        self.known = Some(record);
+        let part = self.path.with_extension("part");
+        let _ =
+            fs::write(&part, format!("{record}\n")).and_then(|()| fs::rename(&part, &self.path));
+    }
+}
 
 fn turn(
     running: &mut Option<(Step, SqliteStore)>,
-    open: &mut impl FnMut() -> Result<Step, ChargingError>,
+    open: &mut impl FnMut() -> Result<Step, Fault>,
     dir: &DataDir,
-) -> Result<usize, (&'static str, String)> {
-    let fault = |error: ChargingError| (error.name(), error.to_string());
+) -> Result<usize, Fault> {
     let (step, store) = match running {
         Some(running) => running,
         None => {
             let store = dir
                 .open_to_read()
                 .map_err(|failure| ("store_failed", failure.message))?;
-            running.insert((open().map_err(fault)?, store))
+            running.insert((open()?, store))
         }
     };
-    step(store, unix_ms()).map_err(fault)
+    step(store, unix_ms())
 }
 
 fn say(engine: &Engine<Adm>, kind: &'static str, severity: Severity, detail: String) {

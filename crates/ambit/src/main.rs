@@ -53,6 +53,10 @@ enum Command {
     #[command(subcommand)]
     Event(commands::event::Event),
     #[command(subcommand)]
+    Presence(commands::presence::Presence),
+    #[command(subcommand)]
+    Alarm(commands::alarm::Alarm),
+    #[command(subcommand)]
     Evidence(commands::evidence::Evidence),
     Vectors(commands::vectors::Vectors),
     #[command(subcommand)]
@@ -98,6 +102,8 @@ fn main() -> ExitCode {
         Command::Uicc(command) => command.run(),
         Command::Record(command) => command.run(),
         Command::Event(command) => command.run(),
+        Command::Presence(command) => command.run(),
+        Command::Alarm(command) => command.run(),
         Command::Evidence(command) => command.run(),
         Command::Vectors(command) => command.run(),
         Command::Lab(command) => command.run(),

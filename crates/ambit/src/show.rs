@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use ambit_protocol::{Cause, Form};
 use ambit_provisioning::format_device_id;
-use ambit_store::{CredentialRow, DeviceRow, EventRow, RecordRow, SubscriberRow};
+use ambit_store::{AlarmRow, CredentialRow, DeviceRow, EventRow, RecordRow, SubscriberRow};
 use ambit_uicc::suci::PublicKey;
 use serde_json::{Map, Value, json};
 
@@ -103,6 +103,30 @@ pub(crate) fn event(row: &EventRow) -> Value {
     let detail = serde_json::from_str(&row.detail).unwrap_or_else(|_| json!({}));
     object.insert("detail".into(), detail);
     Value::Object(object)
+}
+
+/// An alarm as JSON.
+pub(crate) fn alarm(row: &AlarmRow) -> Value {
+    let mut shown = event(&EventRow {
+        id: row.id,
+        time_ms: row.last_ms,
+        kind: row.kind.clone(),
+        severity: row.severity.clone(),
+        device_id: row.device_id.clone(),
+        area_id: row.area_id,
+        gnb_id: row.gnb_id,
+        reader_index: row.reader_index,
+        count: row.count,
+        detail: row.detail.clone(),
+    });
+    if let Some(object) = shown.as_object_mut() {
+        object.insert("id".into(), row.id.into());
+        object.insert("first".into(), time(row.first_ms).into());
+        let acked = row.acked.as_ref();
+        object.insert("acked".into(), acked.map(|(ms, _)| time(*ms)).into());
+        object.insert("acked_by".into(), acked.map(|(_, by)| by.clone()).into());
+    }
+    shown
 }
 
 /// The event that a new record stands for (a repeat stands for none).

@@ -86,6 +86,8 @@ fn every_command_has_a_help_that_says_what_it_does_and_stands_in_the_reference()
         "vectors",
         "lab",
         "evidence",
+        "presence",
+        "alarm",
     ] {
         assert!(help.contains(command));
         assert!(

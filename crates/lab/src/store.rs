@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ambit_protocol::Snid;
 use ambit_store::{
-    ChainRow, Challenge, CheckpointRow, DeviceRow, EventFilter, EventRow, EvidenceFault,
+    AlarmRow, ChainRow, Challenge, CheckpointRow, DeviceRow, EventFilter, EventRow, EvidenceFault,
     EvidenceHead, Insert, LastRecord, NewDevice, NewEvent, NewRecord, NewSubscriber, RecordFilter,
     RecordRow, Registered, SqliteStore, Store, StoreError, SubscriberRow,
 };
@@ -216,6 +216,23 @@ impl Store for SharedStore {
         f: &mut dyn FnMut(EventRow) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         self.lock().events_for_each(filter, f)
+    }
+
+    fn alarms_for_each(
+        &mut self,
+        with_acked: bool,
+        f: &mut dyn FnMut(AlarmRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.lock().alarms_for_each(with_acked, f)
+    }
+
+    fn alarm_ack(
+        &mut self,
+        id: i64,
+        by: &str,
+        now_ms: i64,
+    ) -> Result<Option<AlarmRow>, StoreError> {
+        self.lock().alarm_ack(id, by, now_ms)
     }
 
     fn chain(&mut self, snid: &[u8; 9]) -> Result<Option<ChainRow>, StoreError> {

@@ -5,3 +5,4 @@
 //! of the records up to there, so that `kill -9` loses and doubles nothing.
 
 pub mod charging;
+pub mod presence;

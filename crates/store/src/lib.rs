@@ -19,8 +19,8 @@ mod subscriber_rows;
 pub use error::StoreError;
 pub use evidence::{CheckpointRow, EvidenceFault, EvidenceFaultKind, EvidenceHead};
 pub use rows::{
-    ChainRow, DeviceRow, EventFilter, EventRow, Insert, LastRecord, NewDevice, NewEvent, NewRecord,
-    RecordFilter, RecordRow,
+    AlarmRow, ChainRow, DeviceRow, EventFilter, EventRow, Insert, LastRecord, NewDevice, NewEvent,
+    NewRecord, RecordFilter, RecordRow,
 };
 pub use sqlite::{SqliteStore, Written};
 pub use subscriber_rows::{
@@ -194,7 +194,8 @@ pub trait Store: Send {
         fault: &mut dyn FnMut(EvidenceFault),
     ) -> Result<EvidenceHead, StoreError>;
 
-    /// Adds events, all or none.
+    /// Adds events, all or none. One that is graver than `info` raises an alarm, or adds to the one that is open for its kind
+    /// and its device, or its place if it names no device.
     fn events_insert(&mut self, events: &[NewEvent<'_>]) -> Result<(), StoreError>;
 
     /// Walks the events that pass `filter` in insertion order, until `f` breaks.
@@ -203,6 +204,18 @@ pub trait Store: Send {
         filter: &EventFilter<'_>,
         f: &mut dyn FnMut(EventRow) -> ControlFlow<()>,
     ) -> Result<(), StoreError>;
+
+    /// Walks the alarms by id, until `f` breaks: those that wait for an operator, `with_acked` all.
+    fn alarms_for_each(
+        &mut self,
+        with_acked: bool,
+        f: &mut dyn FnMut(AlarmRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// Acknowledges an alarm and returns it; `None` if there is none of this id. One that was acknowledged before stays as
+    /// it is.
+    fn alarm_ack(&mut self, id: i64, by: &str, now_ms: i64)
+    -> Result<Option<AlarmRow>, StoreError>;
 
     /// The newest beacon chain of this SNID.
     fn chain(&mut self, snid: &[u8; 9]) -> Result<Option<ChainRow>, StoreError>;

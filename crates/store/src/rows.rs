@@ -282,6 +282,35 @@ pub struct EventRow {
     pub detail: String,
 }
 
+/// An alarm: what the events of one kind about one subject come to, until an operator acknowledges it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlarmRow {
+    /// Its number, from 1.
+    pub id: i64,
+    /// The kind of its events.
+    pub kind: String,
+    /// `warning` or `alarm`, of the last event.
+    pub severity: String,
+    /// Permanent ID of the device it is about.
+    pub device_id: Option<Vec<u8>>,
+    /// Where it happened last.
+    pub area_id: Option<[u8; 12]>,
+    /// The gNB it was seen through last.
+    pub gnb_id: Option<u32>,
+    /// The reader within that gNB.
+    pub reader_index: Option<u16>,
+    /// When its first event was written.
+    pub first_ms: i64,
+    /// When its last event was written.
+    pub last_ms: i64,
+    /// How many occurrences it stands for.
+    pub count: u64,
+    /// `detail` of its last event, a JSON object.
+    pub detail: String,
+    /// When an operator acknowledged it, and who.
+    pub acked: Option<(i64, String)>,
+}
+
 /// Which events to walk; the default is all.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EventFilter<'a> {

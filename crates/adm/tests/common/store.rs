@@ -219,6 +219,23 @@ impl Store for TestStore {
         self.call(NEVER, |s| s.events_for_each(filter, f))
     }
 
+    fn alarms_for_each(
+        &mut self,
+        with_acked: bool,
+        f: &mut dyn FnMut(AlarmRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.call(NEVER, |s| s.alarms_for_each(with_acked, f))
+    }
+
+    fn alarm_ack(
+        &mut self,
+        id: i64,
+        by: &str,
+        now_ms: i64,
+    ) -> Result<Option<AlarmRow>, StoreError> {
+        self.call(NEVER, |s| s.alarm_ack(id, by, now_ms))
+    }
+
     fn chain(&mut self, snid: &[u8; 9]) -> Result<Option<ChainRow>, StoreError> {
         self.call(NEVER, |s| s.chain(snid))
     }

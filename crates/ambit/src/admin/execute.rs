@@ -5,13 +5,14 @@ use std::ops::ControlFlow;
 
 use ambit_adm::Adm;
 use ambit_adm_api::Outcome;
+use ambit_nef::presence::Expectation;
 use ambit_provisioning::{
     CsvErrors, DeviceSpec, ERRORS_MAX, LineError, format_device_id, parse_device_id, read_csv,
 };
 use ambit_store::{EventFilter, RecordFilter, Store};
 use serde_json::{Value, json};
 
-use super::{Request, evidence, subscribers};
+use super::{Request, evidence, presence, subscribers};
 use crate::failure::Failure;
 use crate::show;
 
@@ -47,6 +48,17 @@ pub(crate) fn change(
                 object.insert("key".into(), hex::encode(key.expose()).into());
             }
             row(shown);
+        }
+        Request::AlarmAck { ids, by } => {
+            for id in ids {
+                let Some(alarm) = adm.ack_alarm(*id, by, now_ms)? else {
+                    return Err(Failure::input(
+                        "alarm_unknown",
+                        format!("ID: there is no alarm {id}"),
+                    ));
+                };
+                row(show::alarm(&alarm));
+            }
         }
         Request::EvidenceTag { record } => return evidence::tag(adm, *record, row),
         Request::EvidenceCheckpoint => {
@@ -109,6 +121,23 @@ pub(crate) fn read(
             };
             store.records_for_each(&filter, &mut |record| flow(row(show::record(&record))))?;
         }
+        Request::PresenceList {
+            interval_s,
+            grace_s,
+            device_id,
+        } => {
+            let expectation = Expectation {
+                interval_s: interval_s.clone(),
+                grace_s: *grace_s,
+            };
+            match known(store, device_id.as_deref())? {
+                Some(id) => presence::history(store, &id, &expectation, row)?,
+                None => presence::list(store, expectation, row)?,
+            }
+        }
+        Request::AlarmList { all } => {
+            store.alarms_for_each(*all, &mut |alarm| flow(row(show::alarm(&alarm))))?;
+        }
         Request::EvidenceVerify { public_key } => {
             evidence::verify(store, public_key.as_deref(), row)?;
         }
@@ -127,6 +156,7 @@ pub(crate) fn read(
         | Request::DeviceRotateKey { .. }
         | Request::EvidenceTag { .. }
         | Request::EvidenceCheckpoint
+        | Request::AlarmAck { .. }
         | Request::SubscriberImport { .. }
         | Request::HomeNetworkKeyAdd { .. }
         | Request::HomeNetworkKeyList
@@ -141,7 +171,12 @@ pub(crate) fn read(
 }
 
 /// Kinds of events besides the outcomes of reports.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 16] = [
+    "presence_halted",
+    "presence_resumed",
+    "alarm_acknowledged",
+    "missing",
+    "device_returned",
     "charging_halted",
     "charging_resumed",
     "report_accepted",

@@ -53,6 +53,7 @@ impl Serve {
         let config = self.place.config()?;
         // What cannot be is said before anything is served.
         config.charging()?;
+        config.expectation()?;
         // Signals from here on end the core in order.
         let mut signals =
             Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure::io("signals", &error))?;

@@ -25,6 +25,7 @@ pub(super) fn insert(t: &Transaction<'_>, events: &[NewEvent<'_>]) -> Result<(),
             count,
             e.detail,
         ))?;
+        super::alarms::raise(t, e, count)?;
     }
     Ok(())
 }

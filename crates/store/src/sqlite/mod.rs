@@ -1,6 +1,7 @@
 //! The embedded store: one SQLite file in WAL mode.
 
 mod accept;
+mod alarms;
 mod chains;
 mod devices;
 mod events;
@@ -12,7 +13,7 @@ mod subscribers;
 mod tests;
 
 use crate::{
-    ChainRow, Challenge, CheckpointRow, DeviceRow, EventFilter, EventRow, EvidenceFault,
+    AlarmRow, ChainRow, Challenge, CheckpointRow, DeviceRow, EventFilter, EventRow, EvidenceFault,
     EvidenceHead, Insert, LastRecord, NewDevice, NewEvent, NewRecord, NewSubscriber, RecordFilter,
     RecordRow, Registered, Store, StoreError, SubscriberRow,
 };
@@ -321,6 +322,23 @@ impl Store for SqliteStore {
         f: &mut dyn FnMut(EventRow) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         self.read(|t| events::for_each(t, filter, f))
+    }
+
+    fn alarms_for_each(
+        &mut self,
+        with_acked: bool,
+        f: &mut dyn FnMut(AlarmRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.read(|t| alarms::for_each(t, with_acked, f))
+    }
+
+    fn alarm_ack(
+        &mut self,
+        id: i64,
+        by: &str,
+        now_ms: i64,
+    ) -> Result<Option<AlarmRow>, StoreError> {
+        self.write(|t| alarms::ack(t, id, by, now_ms))
     }
 
     fn chain(&mut self, snid: &[u8; 9]) -> Result<Option<ChainRow>, StoreError> {

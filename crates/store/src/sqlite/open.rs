@@ -19,6 +19,7 @@ const MIGRATIONS: &[Migration] = &[
         Some(super::evidence::link_all),
     ),
     (include_str!("schema_5.sql"), None),
+    (include_str!("schema_6.sql"), None),
 ];
 
 /// What changes the schema, and what then has to be computed for the rows there are.
