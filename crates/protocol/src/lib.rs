@@ -27,6 +27,7 @@
 pub mod aka;
 pub mod area;
 pub mod chain;
+mod cmac;
 pub mod exchange;
 pub mod key;
 pub mod profile;

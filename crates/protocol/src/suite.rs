@@ -2,14 +2,13 @@
 
 use aes::Aes128Enc;
 use ascon_xof128::{AsconXof128, ExtendableOutput, Update, XofReader};
-use cipher::{InnerIvInit, StreamCipher};
-use cmac::{Cmac, KeyInit, Mac};
+use cipher::KeyInit;
 use core::fmt;
-use ctr::Ctr32BE;
-use hmac::Hmac;
+use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::cmac::{CmacKey, apply_ctr};
 use crate::schedule::{Input, Label};
 
 /// A suite: which PRF and which keystream a device uses. Fixed per device profile, never negotiated on the air.
@@ -49,7 +48,7 @@ pub struct PrfKey(Expanded);
 // The AES variant is the common one and by far the most evaluated: boxing it would need a heap and a pointer chase.
 #[allow(clippy::large_enum_variant)]
 enum Expanded {
-    Cmac(Cmac<Aes128Enc>),
+    Cmac(CmacKey),
     Hmac(Hmac<Sha256>),
     Ascon(AsconXof128),
 }
@@ -58,14 +57,14 @@ impl PrfKey {
     /// Expands a 16-octet key for `suite`.
     pub fn new(suite: Suite, key: &[u8; 16]) -> Self {
         Self(match suite {
-            Suite::AesCmac => Expanded::Cmac(Cmac::new(key.into())),
+            Suite::AesCmac => Expanded::Cmac(CmacKey::new(key)),
             Suite::HmacSha256 => {
                 // HMAC pads a short key with zeros to the block, so this is the 16-octet key (RFC 2104).
                 let mut block = Zeroizing::new([0u8; 64]);
                 if let Some(start) = block.first_chunk_mut::<16>() {
                     *start = *key;
                 }
-                Expanded::Hmac(Hmac::new((&*block).into()))
+                Expanded::Hmac(<Hmac<Sha256> as KeyInit>::new((&*block).into()))
             }
             Suite::AsconXof128 => {
                 let mut xof = AsconXof128::default();
@@ -78,14 +77,7 @@ impl PrfKey {
     /// `PRF(k, label, x)` with `x` given in parts that are taken as one string. 16 octets.
     pub fn prf(&self, label: Label, x: &[&[u8]]) -> [u8; 16] {
         match &self.0 {
-            Expanded::Cmac(key) => {
-                let mut mac = key.clone();
-                Mac::update(&mut mac, &[label.0]);
-                for part in x {
-                    Mac::update(&mut mac, part);
-                }
-                mac.finalize().into_bytes().into()
-            }
+            Expanded::Cmac(key) => key.mac(label.0, x),
             Expanded::Hmac(key) => {
                 let mut mac = key.clone();
                 Mac::update(&mut mac, &[label.0]);
@@ -143,14 +135,7 @@ impl KeystreamKey {
     /// Adds (xors) `KS(k, iv12, n)` to `data`, n being its length. Lengths here stay far below the 2^32 blocks of CTR.
     pub(crate) fn apply(&self, iv12: &[u8; 12], data: &mut [u8]) {
         match self {
-            Self::Ctr(cipher) => {
-                let mut block = [0u8; 16];
-                if let Some(start) = block.first_chunk_mut::<12>() {
-                    *start = *iv12;
-                }
-                let core = ctr::CtrCore::inner_iv_init(cipher, (&block).into());
-                Ctr32BE::<&Aes128Enc>::from_core(core).apply_keystream(data);
-            }
+            Self::Ctr(cipher) => apply_ctr(cipher, iv12, data),
             Self::Ascon(keyed) => {
                 let mut xof = keyed.clone();
                 xof.update(iv12);
