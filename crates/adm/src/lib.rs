@@ -321,6 +321,13 @@ impl Adm {
         Ok(alarm)
     }
 
+    /// Octets of memory that grow with the devices: registry, T-ID tables, counter index (there about).
+    pub fn memory_octets(&self) -> usize {
+        let tables = self.tables.iter().chain(&self.next_table);
+        let tables: usize = tables.map(BeaconTable::octets).sum();
+        self.registry.octets() + tables + self.counters.octets()
+    }
+
     /// The configuration.
     pub const fn config(&self) -> &AdmConfig {
         &self.config

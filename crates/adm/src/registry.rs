@@ -209,6 +209,12 @@ impl Registry {
         self.packed.len()
     }
 
+    /// Octets that grow with the devices.
+    pub(crate) fn octets(&self) -> usize {
+        let columns = self.classes.octets() + self.packed.octets();
+        self.keys.octets() + columns + self.ids.octets() + self.rows.octets()
+    }
+
     pub(crate) fn get(&self, index: Index) -> Option<Device<'_>> {
         let packed = self.packed.get(index)?;
         let class = self.classes.get(index)?;

@@ -55,6 +55,11 @@ impl BeaconTable {
         table
     }
 
+    /// Octets that grow with the devices.
+    pub(crate) const fn octets(&self) -> usize {
+        self.slots.slots.capacity() * size_of::<u64>()
+    }
+
     pub(crate) const fn rand_n(&self) -> RandN {
         self.rand_n
     }
@@ -162,6 +167,11 @@ impl CounterIndex {
             index.add(number, &device);
         }
         index
+    }
+
+    /// Octets that grow with the devices, about: the nodes of the tree are two thirds full.
+    pub(crate) fn octets(&self) -> usize {
+        self.entries.len() * size_of::<(u64, Index, u32)>() * 3 / 2
     }
 
     /// Indexes a device around its last counter.

@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub(crate) mod alarm;
+pub(crate) mod bench;
 pub(crate) mod command;
 pub(crate) mod demo;
 pub(crate) mod device;

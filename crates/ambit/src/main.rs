@@ -61,6 +61,8 @@ enum Command {
     Vectors(commands::vectors::Vectors),
     #[command(subcommand)]
     Lab(commands::lab::Lab),
+    #[command(subcommand)]
+    Bench(commands::bench::Bench),
 }
 
 /// Where the core keeps its data. A core that runs on the directory is asked; otherwise the directory is opened.
@@ -107,6 +109,7 @@ fn main() -> ExitCode {
         Command::Evidence(command) => command.run(),
         Command::Vectors(command) => command.run(),
         Command::Lab(command) => command.run(),
+        Command::Bench(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

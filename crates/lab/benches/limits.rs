@@ -1,4 +1,4 @@
-//! What the network's side of a report costs, each figure beside its physical limit measured in the same run.
+//! What chain, import and durable acceptance cost, each figure beside its physical limit measured in the same run.
 //!
 //! `cargo bench -p ambit-lab`. Prints medians over rounds with their spread (least to greatest), and the ratio of the
 //! medians. Rounds of measurement and limit alternate, so that a change of the machine's speed meets both.
@@ -9,19 +9,17 @@ use std::hint::black_box;
 use std::io::Write;
 use std::time::Instant;
 
-use aes::Aes128Enc;
 use ambit_adm::{Adm, AdmConfig, Kek};
 use ambit_adm_api::{AdmClient, DoaReport, Verdict};
 use ambit_protocol::area::Plmn;
 use ambit_protocol::chain::BeaconChain;
 use ambit_protocol::schedule::{self, cut};
-use ambit_protocol::wire::{Item, ReportId, ReportView};
+use ambit_protocol::wire::{Item, ReportId};
 use ambit_protocol::{
     Cause, DeviceForm, DeviceType, Exchange, KAiotf, RandN, RootKey, Snid, Suite, TagLen,
 };
 use ambit_provisioning::{CredentialKind, DeviceSpec};
 use ambit_store::SqliteStore;
-use cipher::{BlockCipherEncrypt, KeyInit};
 
 const ROUNDS: usize = 9;
 const DEVICES: u32 = 100_000;
@@ -35,47 +33,9 @@ fn main() {
         "{:<52} {:>24} {:>24} {:>7}",
         "what", "here", "limit", "ratio"
     );
-    exchange(snid);
     chain(snid);
     let (adm, reports, dir) = fleet(snid);
-    table(adm, reports, &dir);
-}
-
-/// Crypto of one beacon exchange: K_AIOTF, open the report, seal the ACCEPT; 3 octets of plaintext, t = 8.
-fn exchange(snid: Snid) {
-    // Suite 1: CMAC K_AIOTF 3 + 1 (subkey), KI and KE 2 + 1, TAG1 1 + 1, KS 1, TAG2 1; keys K, K_AIOTF, KI, KE.
-    let (blocks, schedules) = (11, 4);
-    for suite in Suite::ALL {
-        let key = RootKey::new([7; 16]);
-        let rand_n = RandN::new(1000, [3; 12]);
-        let area = snid.area([0, 0, 1]);
-        let report = report(&key, suite, &rand_n, snid, [9; 4], 1);
-        let run = || {
-            let view = ReportView::parse(black_box(&report)).unwrap();
-            let input = schedule::beacon_k_aiotf(&rand_n, &area, &[9; 4]);
-            let k_aiotf = KAiotf::new(key.evaluate(suite, &input));
-            let (exchange, _) = Exchange::open_report(suite, &k_aiotf, &view, TagLen::T8).unwrap();
-            let mut out = [0; 49];
-            black_box(exchange.seal_accept(&[], &mut out).unwrap());
-        };
-        let bare = || {
-            let mut block = [5u8; 16].into();
-            for n in 0..schedules {
-                let cipher = Aes128Enc::new(black_box(&[n as u8; 16]).into());
-                for _ in 0..blocks / schedules + u32::from(n < blocks % schedules) {
-                    cipher.encrypt_block(&mut block);
-                }
-            }
-            black_box(block);
-        };
-        let (here, limit) = alternate(20_000, run, bare);
-        let what = format!("exchange, beacon form, suite {}", suite.number());
-        let limit_is = match suite {
-            Suite::AesCmac => "11 AES blocks, 4 keys",
-            _ => "that of suite 1, for comparison",
-        };
-        print(&what, "ns", &here, limit_is, &limit);
-    }
+    accept(adm, reports, &dir);
 }
 
 /// One element of a chain of 2^20 epochs, any of them, after the checkpoints were laid.
@@ -160,12 +120,11 @@ fn fleet(snid: Snid) -> (Adm, Vec<Vec<u8>>, tempfile::TempDir) {
     (adm, reports, dir)
 }
 
-/// The T-ID table of an epoch, then durable acceptance of the fleet's reports in groups.
-fn table(mut adm: Adm, reports: Vec<Vec<u8>>, dir: &tempfile::TempDir) {
+/// Durable acceptance of the fleet's reports in groups.
+fn accept(mut adm: Adm, reports: Vec<Vec<u8>>, dir: &tempfile::TempDir) {
     let snid = adm.config().snid;
     let rand_n = adm.beacons(0).unwrap().current;
 
-    // Durable acceptance first: the reports belong to the epoch at time 0.
     let mut raw = File::create(dir.path().join("raw")).unwrap();
     let record = vec![7; RECORD_OCTETS * GROUP];
     let (mut here, mut limit) = (Vec::new(), Vec::new());
@@ -200,39 +159,6 @@ fn table(mut adm: Adm, reports: Vec<Vec<u8>>, dir: &tempfile::TempDir) {
         "durable acceptance, groups of 512, one thread",
         &here,
         &limit,
-    );
-
-    // A table a round: each call is the first of a new epoch.
-    let period_ms = i64::from(adm.config().period_s) * 1000;
-    let mut now_ms = 0;
-    let cipher_key = [4u8; 16];
-    let run = || {
-        now_ms += period_ms;
-        black_box(adm.beacons(now_ms).unwrap());
-    };
-    // PRF(K, 10, RAND_n) is a key schedule, the CMAC subkey and two blocks a device.
-    let bare = || {
-        for _ in 0..DEVICES {
-            let cipher = Aes128Enc::new(black_box(&cipher_key).into());
-            let mut block = [0u8; 16].into();
-            for _ in 0..3 {
-                cipher.encrypt_block(&mut block);
-            }
-            black_box(block);
-        }
-    };
-    let (here, limit) = alternate(1, run, bare);
-    let scale = |ns: &[f64]| {
-        ns.iter()
-            .map(|ns| ns / f64::from(DEVICES))
-            .collect::<Vec<_>>()
-    };
-    print(
-        "T-ID table, 10^5 devices, per device",
-        "ns",
-        &scale(&here),
-        "3 AES blocks, 1 key",
-        &scale(&limit),
     );
 }
 
@@ -283,15 +209,6 @@ fn spread(values: &[f64]) -> String {
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let greatest = values.iter().copied().fold(0.0, f64::max);
     format!("{:.0} ({least:.0}-{greatest:.0})", median(values))
-}
-
-fn print(what: &str, unit: &str, here: &[f64], limit_is: &str, limit: &[f64]) {
-    println!(
-        "{what:<52} {:>21} {unit} {:>21} {unit} {:>7.2}   limit: {limit_is}",
-        spread(here),
-        spread(limit),
-        median(here) / median(limit)
-    );
 }
 
 fn print_rate(what: &str, here: &[f64], limit: &[f64]) {

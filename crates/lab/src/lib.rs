@@ -5,6 +5,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`bench`] | what `ambit bench` measures |
 //! | [`card`] | a card in process |
 //! | [`stage`] | core and site on one clock |
 //! | [`scenario`] | a stage from a short description, on virtual time |
@@ -21,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attack;
+pub mod bench;
 pub mod card;
 pub mod compare;
 pub mod demo;

@@ -45,6 +45,10 @@ impl KeyColumn {
         }
     }
 
+    pub(super) fn octets(&self) -> usize {
+        self.pieces.len() * (KEYS_PER_PIECE * size_of::<Key>() + size_of::<Vec<Key>>())
+    }
+
     /// The keys from `first`, which begins a piece, to the end of that piece.
     pub(super) fn piece(&self, first: usize) -> &[Key] {
         self.pieces
@@ -88,6 +92,10 @@ impl<T: Copy> Column<T> {
         self.0.len()
     }
 
+    pub(super) const fn octets(&self) -> usize {
+        self.0.capacity() * size_of::<T>()
+    }
+
     pub(super) fn reserve(&mut self, count: usize) {
         self.0.reserve_exact(count);
     }
@@ -128,6 +136,10 @@ impl Ids {
         self.octets.get(before.unwrap_or(0) as usize..end as usize)
     }
 
+    pub(super) const fn octets(&self) -> usize {
+        self.octets.capacity() + self.ends.octets()
+    }
+
     pub(super) fn reserve(&mut self, count: usize) {
         self.ends.reserve(count);
     }
@@ -152,6 +164,12 @@ impl Rows {
         if let Some(unordered) = &mut self.unordered {
             unordered.insert(row, index);
         }
+    }
+
+    /// With one octet of control and an eighth of room, as hash maps have.
+    pub(super) fn octets(&self) -> usize {
+        let unordered = self.unordered.as_ref().map_or(0, HashMap::capacity);
+        unordered * (size_of::<(i64, Index)>() + 1) * 8 / 7
     }
 
     pub(super) fn index_of(

@@ -98,18 +98,26 @@ macro_rules! kernel {
                 }
             }
 
-            /// A schedule and three blocks a key: what suite 1 cannot do without.
+            /// A schedule and one or three blocks a key.
             #[target_feature(enable = $features)]
-            pub(crate) fn bare(keys: &[Key; BARE_KEYS]) -> [u8; 16] {
+            pub(crate) fn bare(keys: &[Key; BARE_KEYS], blocks: usize) -> [u8; 16] {
                 let zero = splat([0; 16]);
                 let mut schedule: [Group; 11] = [[zero; REGISTERS]; 11];
                 let mut sum = [zero; REGISTERS];
                 let (groups, _) = keys.as_chunks::<GROUP>();
                 for group in groups {
-                    let (subkey, mut state) = expand::<true>(group, zero, &mut schedule);
-                    encrypt(&mut state, core::hint::black_box(&schedule));
-                    for ((sum, state), subkey) in sum.iter_mut().zip(&state).zip(&subkey) {
-                        *sum = $xor(*sum, $xor(*state, *subkey));
+                    let (mut state, second) = match blocks {
+                        1 => expand::<false>(group, zero, &mut schedule),
+                        _ => expand::<true>(group, zero, &mut schedule),
+                    };
+                    if blocks > 1 {
+                        for (state, second) in state.iter_mut().zip(&second) {
+                            *state = $xor(*state, *second);
+                        }
+                        encrypt(&mut state, core::hint::black_box(&schedule));
+                    }
+                    for (sum, state) in sum.iter_mut().zip(&state) {
+                        *sum = $xor(*sum, *state);
                     }
                 }
                 // SAFETY: `Group` is a plain array of vector registers, of the size of its blocks; any octets are valid.
