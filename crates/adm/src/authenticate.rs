@@ -95,6 +95,7 @@ impl Adm {
 
         let mut batch: Vec<Matched> = Vec::new();
         let mut in_batch: HashMap<Index, usize> = HashMap::new();
+        self.warm(reports);
         let searched = self.search(now_ms, reports);
         for ((at, report), searched) in reports.iter().enumerate().zip(searched) {
             let refused = match self.identify(now_ms, current_epoch, report, searched) {
