@@ -6,10 +6,11 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use ambit_protocol::RootKey;
 use ambit_provisioning::{
-    CardPins, CardSpec, CredentialKind, DeviceSpec, format_device_id, parse_device,
+    CardPins, CardSpec, CredentialKind, DeviceSpec, format_device_id, parse_device, parse_key,
 };
-use ambit_uicc::card::{Adm, Card, DirectoryMemory, Pin, Profile, SuciProfile};
+use ambit_uicc::card::{Adm, AiotProfile, Card, DirectoryMemory, Pin, Profile, SuciProfile};
 use ambit_uicc::suci::{Imsi, PublicKey, RoutingIndicator};
 use ambit_uicc::{Algorithm, Subscriber};
 use serde::{Deserialize, Serialize};
@@ -88,6 +89,8 @@ struct ProfileFile {
     puk2: Secret,
     adm1: Secret,
     suci: Option<SuciFields>,
+    /// K of the AIoT application; without it the card has none.
+    k_aiot: Option<Secret>,
 }
 
 /// Columns of the device CSV.
@@ -252,6 +255,7 @@ impl ProfileFile {
             pin2: text(&pins.pin2),
             puk2: text(&pins.puk2),
             adm1: Secret(hex::encode(*pins.adm1)),
+            k_aiot: device.key.as_ref().map(|k| Secret(hex::encode(k.expose()))),
             suci: suci.map(|suci| SuciFields {
                 routing_indicator: suci.routing_indicator.clone(),
                 on_card: suci.on_card,
@@ -314,6 +318,21 @@ impl ProfileFile {
             Some(suci) => Some(suci.parse()?),
             None => None,
         };
+        if let Some(k) = &self.k_aiot {
+            let rule = "must be 32 hexadecimal digits";
+            let k = parse_key(&k.0)
+                .ok()
+                .flatten()
+                .ok_or(("k_aiot", rule.to_owned()))?;
+            profile.aiot = Some(AiotProfile {
+                k: RootKey::new(*k.expose()),
+                suite: device.suite,
+                tag_len: u8::try_from(device.tag_len.octets()).unwrap_or_default(),
+                device_id: device.device_id.clone(),
+            });
+            device.key = Some(k);
+            device.credential = CredentialKind::UiccAiot;
+        }
         Ok((device, profile))
     }
 }

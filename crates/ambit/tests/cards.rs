@@ -109,10 +109,61 @@ fn cards_made_in_a_batch_register_in_a_public_network_and_report() {
     // A second run goes on with the cards' memories: no resynchronisation, no operator.
     let core = Core::start(&place, "127.0.0.1:0", &["--config", "public.toml"]);
     let args = ["ran", "--n2", &core.n2, "--cards", "all"];
-    let more = ["--config", "public.toml", "--seconds", "1", "--json"];
+    // Longer than devices take to be powered, all of them.
+    let more = ["--config", "public.toml", "--seconds", "4", "--json"];
     let summary = &place.json(&[&args[..], &more].concat())[0];
     assert_eq!(summary["registered"], 36, "{summary}");
     assert!(core.terminate());
+}
+
+/// K is in the cards' AIoT applications: no registration comes before the first report, and no K is in a device.
+#[test]
+fn cards_that_keep_k_report_in_a_public_network() {
+    let place = Place::new();
+    place.write(
+        "public.toml",
+        "[policy]\ndeployment = \"public\"\n[network]\nepoch_s = 5\n",
+    );
+    let lines: String = (0..9)
+        .map(|n| format!("{},uicc-aiot\n", line(n).trim_end()))
+        .collect();
+    place.write("k.csv", &format!("{HEADER},credential\n{lines}"));
+    personalise(&place, "k", &[]);
+    let core = Core::start(&place, "127.0.0.1:0", &["--config", "public.toml"]);
+    assert_eq!(import(&place, "k")[0]["imported"], 9);
+    for _ in 0..2 {
+        let args = ["ran", "--n2", &core.n2, "--cards", "k", "--loss", "5%"];
+        let more = ["--config", "public.toml", "--rate", "20", "--seconds", "8"];
+        let rest = ["--linger", "60", "--json"];
+        let summary = &place.json(&[&args[..], &more, &rest].concat())[0];
+        assert_eq!(summary["registered"], 9, "{summary}");
+        assert_eq!(summary["pending"], 0, "{summary}");
+        assert_eq!(summary["accepted"], summary["items"]);
+    }
+    assert!(core.terminate());
+    let records = place.json(&["record", "list", "--json"]);
+    let forms = |form: &str| records.iter().filter(|row| row["form"] == form).count();
+    for form in ["beacon", "counter", "concealed"] {
+        assert!(forms(form) > 0, "{form}");
+    }
+    assert_eq!(forms("aka"), 0);
+    for device in place.json(&["device", "list", "--json"]) {
+        assert_eq!(device["credential"], "uicc-aiot", "{device}");
+    }
+    assert!(place.json(&["subscriber", "list", "--json"]).is_empty());
+    // Once more: nothing changes.
+    let again = [
+        "subscriber",
+        "import",
+        "k/cards.csv",
+        "--transport-keys",
+        "k.keys",
+    ];
+    assert!(
+        place
+            .fails(3, &again)
+            .contains("line 2, column DEVICE_ID: d0 exists already")
+    );
 }
 
 #[test]

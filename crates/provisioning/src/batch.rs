@@ -2,8 +2,8 @@
 
 use std::io::{self, Read};
 
-use ambit_protocol::DeviceForm;
 use ambit_protocol::area::Plmn;
+use ambit_protocol::{DeviceForm, RootKey};
 use ambit_uicc::algorithms::{Algorithm, ParameterError, Subscriber};
 use ambit_uicc::suci::Imsi;
 use zeroize::Zeroizing;
@@ -12,7 +12,7 @@ use crate::table::{self, FieldError, Row, Unknown};
 use crate::{CredentialKind, CsvErrors, DeviceSpec, Seen, parse_device};
 
 /// The columns. `device_id`, `device_type`, `imsi` and `iccid` must be there.
-pub const BATCH_COLUMNS: [&str; 17] = [
+pub const BATCH_COLUMNS: [&str; 19] = [
     "device_id",
     "device_type",
     "suite",
@@ -30,12 +30,14 @@ pub const BATCH_COLUMNS: [&str; 17] = [
     "pin2",
     "puk2",
     "adm1",
+    "credential",
+    "k_aiot",
 ];
 
 /// A card to be made, with the device that it goes into. Secrets are wiped on drop.
 #[derive(Debug)]
 pub struct CardSpec {
-    /// The device. It has no key of its own.
+    /// The device. Its credential is the card: `uicc`, or `uicc-aiot` with K in the card's AIoT application.
     pub device: DeviceSpec,
     /// 18 to 20 digits.
     pub iccid: String,
@@ -104,9 +106,11 @@ pub fn read_batch(
         failed: None,
     };
     let mut seen = Seen::default();
+    let mut kind = None;
     let required = ["device_id", "device_type", "imsi", "iccid"];
     let cards = table::read(input, &BATCH_COLUMNS, &required, Unknown::Refused, |row| {
         let card = card(row, plmn, &mut source)?;
+        one_kind(&mut kind, card.device.credential, "credential")?;
         seen.check("device_id", &card.device.device_id, row.line)?;
         seen.check("imsi", card.imsi.to_string().as_bytes(), row.line)?;
         seen.check("iccid", card.iccid.as_bytes(), row.line)?;
@@ -133,9 +137,12 @@ fn card(row: &Row<'_>, plmn: Plmn, source: &mut Source<'_>) -> Result<CardSpec, 
         .map(|column| row.get(column)),
         row.line,
     )?;
-    device.credential = CredentialKind::Uicc;
-    if device.form == DeviceForm::Dt {
-        return Err(("form", FORM_RULE.into()));
+    device.credential = kind(row.get("credential"), "credential")?;
+    match device.credential {
+        CredentialKind::UiccAiot => device.key = Some(k_aiot(row.get("k_aiot"), source)?),
+        _ if !row.get("k_aiot").is_empty() => return Err(("k_aiot", K_AIOT_RULE.into())),
+        _ if device.form == DeviceForm::Dt => return Err(("form", FORM_RULE.into())),
+        _ => {}
     }
     let iccid = row.get("iccid");
     if !(18..=20).contains(&iccid.len()) || !is_digits(iccid) {
@@ -159,6 +166,45 @@ fn card(row: &Row<'_>, plmn: Plmn, source: &mut Source<'_>) -> Result<CardSpec, 
 /// Section 7 begins with the device.
 pub(crate) const FORM_RULE: &str =
     "must not be dt: a device with UICC credentials registers by speaking first";
+
+/// What `uicc` cards have no room for.
+pub(crate) const K_AIOT_RULE: &str =
+    "must be empty unless the credential is uicc-aiot: K is agreed at each registration";
+
+/// The kind of a card; empty is `uicc`.
+pub(crate) fn kind(text: &str, column: &'static str) -> Result<CredentialKind, FieldError> {
+    match text.parse() {
+        _ if text.is_empty() => Ok(CredentialKind::Uicc),
+        Ok(kind @ (CredentialKind::Uicc | CredentialKind::UiccAiot)) => Ok(kind),
+        _ => Err((column, "must be uicc or uicc-aiot".into())),
+    }
+}
+
+/// A batch is of one kind, so that the core takes it in one step, all or nothing.
+pub(crate) fn one_kind(
+    first: &mut Option<CredentialKind>,
+    kind: CredentialKind,
+    column: &'static str,
+) -> Result<(), FieldError> {
+    match *first.get_or_insert(kind) {
+        first if first == kind => Ok(()),
+        first => Err((
+            column,
+            format!("must be {first} as on the first line: a batch is of one kind"),
+        )),
+    }
+}
+
+fn k_aiot(text: &str, source: &mut Source<'_>) -> Result<RootKey, FieldError> {
+    let octets = secret(text, "k_aiot", 16, source)?;
+    let octets: &[u8; 16] = octets.as_slice().try_into().map_err(|_| {
+        (
+            "k_aiot",
+            "must be 32 hexadecimal digits, or empty".to_owned(),
+        )
+    })?;
+    Ok(RootKey::new(*octets))
+}
 
 /// An IMSI of the home network.
 pub(crate) fn imsi(text: &str, plmn: Plmn) -> Result<Imsi, String> {

@@ -3,13 +3,13 @@
 
 use std::io::{self, Read, Write};
 
-use ambit_protocol::DeviceForm;
 use ambit_protocol::area::Plmn;
+use ambit_protocol::{DeviceForm, RootKey};
 use ambit_uicc::algorithms::{Algorithm, Subscriber};
 use ambit_uicc::suci::Imsi;
 use zeroize::Zeroizing;
 
-use crate::batch::{self, CardPins, CardSpec, FORM_RULE, opc_columns, parameter};
+use crate::batch::{self, CardPins, CardSpec, FORM_RULE, K_AIOT_RULE, opc_columns, parameter};
 use crate::table::{self, FieldError, Row, Unknown};
 use crate::transport::kcv;
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The columns, in the order in which they are written. Others may stand in a file and are not looked at.
-pub const OUTPUT_COLUMNS: [&str; 20] = [
+pub const OUTPUT_COLUMNS: [&str; 23] = [
     "DEVICE_ID",
     "DEVICE_TYPE",
     "SUITE",
@@ -39,12 +39,15 @@ pub const OUTPUT_COLUMNS: [&str; 20] = [
     "PIN2",
     "PUK2",
     "ADM1",
+    "CREDENTIAL",
+    "K_AIOT",
+    "K_AIOT_KCV",
 ];
 
 /// What the core takes of a card.
 #[derive(Debug)]
 pub struct SubscriberEntry {
-    /// The device. It has no key of its own.
+    /// The device; with its key if its credential is `uicc-aiot`.
     pub device: DeviceSpec,
     /// IMSI.
     pub imsi: Imsi,
@@ -80,6 +83,10 @@ pub fn write_cards<'a>(
             Algorithm::Milenage => ((opc("OPC")?, opc_kcv), Default::default()),
             Algorithm::Tuak { .. } => (Default::default(), (opc("TOPC")?, opc_kcv)),
         };
+        let k_aiot = match &card.device.key {
+            Some(k) => (seal("K_AIOT", k.expose())?, check(k.expose())),
+            None => Default::default(),
+        };
         let [id, kind, suite, form, tag_len, fleet] = device(&card.device);
         let record = [
             id,
@@ -102,6 +109,9 @@ pub fn write_cards<'a>(
             pin("PIN2", &card.pins.pin2)?,
             pin("PUK2", &card.pins.puk2)?,
             seal("ADM1", &*card.pins.adm1)?,
+            card.device.credential.to_string(),
+            k_aiot.0,
+            k_aiot.1,
         ];
         writer.write_record(&record).map_err(io_error)?;
     }
@@ -129,6 +139,8 @@ pub fn write_subscribers<'a>(
         "KI",
         "OPC",
         "TOPC",
+        "CREDENTIAL",
+        "K_AIOT",
     ];
     writer.write_record(header).map_err(io_error)?;
     for entry in entries {
@@ -137,7 +149,11 @@ pub fn write_subscribers<'a>(
         let algorithm = entry.secrets.algorithm();
         let is_tuak = algorithm != Algorithm::Milenage;
         let [id, kind, suite, form, tag_len, fleet] = device(&entry.device);
-        let record: [&str; 11] = [
+        let k_aiot = Zeroizing::new(match &entry.device.key {
+            Some(k) => hex::encode(k.expose()),
+            None => String::new(),
+        });
+        let record: [&str; 13] = [
             &id,
             &kind,
             &suite,
@@ -149,6 +165,8 @@ pub fn write_subscribers<'a>(
             &k,
             if is_tuak { "" } else { &opc },
             if is_tuak { &opc } else { "" },
+            entry.device.credential.name(),
+            &k_aiot,
         ];
         writer.write_record(record).map_err(io_error)?;
     }
@@ -166,6 +184,7 @@ pub fn read_subscribers(
     plmn: Plmn,
 ) -> Result<Vec<SubscriberEntry>, CsvErrors> {
     let mut seen = Seen::default();
+    let mut kind = None;
     let required = ["DEVICE_ID", "DEVICE_TYPE", "IMSI", "KI"];
     table::read(input, &OUTPUT_COLUMNS, &required, Unknown::Ignored, |row| {
         let columns = [
@@ -180,9 +199,13 @@ pub fn read_subscribers(
         ];
         let mut device = parse_device(columns.map(|column| row.get(column)), row.line)
             .map_err(|(column, rule)| (upper(column), rule))?;
-        device.credential = CredentialKind::Uicc;
-        if device.form == DeviceForm::Dt {
-            return Err(("FORM", FORM_RULE.into()));
+        device.credential = batch::kind(row.get("CREDENTIAL"), "CREDENTIAL")?;
+        batch::one_kind(&mut kind, device.credential, "CREDENTIAL")?;
+        match device.credential {
+            CredentialKind::UiccAiot => device.key = Some(k_aiot(row, keys)?),
+            _ if !row.get("K_AIOT").is_empty() => return Err(("K_AIOT", K_AIOT_RULE.into())),
+            _ if device.form == DeviceForm::Dt => return Err(("FORM", FORM_RULE.into())),
+            _ => {}
         }
         let imsi = batch::imsi(row.get("IMSI"), plmn).map_err(|rule| ("IMSI", rule))?;
         let secrets = secrets(row, keys)?;
@@ -212,6 +235,15 @@ fn secrets(row: &Row<'_>, keys: Option<&TransportKeys>) -> Result<Subscriber, Fi
     let k = secret(row, "KI", "KI_KCV", keys)?;
     let opc = secret(row, column, opc_kcv, keys)?;
     Subscriber::new(algorithm, &k, &opc).map_err(|error| parameter(error, "KI", column))
+}
+
+fn k_aiot(row: &Row<'_>, keys: Option<&TransportKeys>) -> Result<RootKey, FieldError> {
+    let octets = secret(row, "K_AIOT", "K_AIOT_KCV", keys)?;
+    let octets: &[u8; 16] = octets
+        .as_slice()
+        .try_into()
+        .map_err(|_| ("K_AIOT", "must be 16 octets".to_owned()))?;
+    Ok(RootKey::new(*octets))
 }
 
 /// The octets of a secret, held against its check value.

@@ -14,7 +14,9 @@ use cipher::{
 use zeroize::Zeroizing;
 
 /// Columns that hold secrets.
-pub const SECRET_COLUMNS: [&str; 8] = ["KI", "OPC", "TOPC", "PIN1", "PUK1", "PIN2", "PUK2", "ADM1"];
+pub const SECRET_COLUMNS: [&str; 9] = [
+    "KI", "OPC", "TOPC", "PIN1", "PUK1", "PIN2", "PUK2", "ADM1", "K_AIOT",
+];
 
 /// pySim's.
 const IV: [u8; 16] = [0x23; 16];

@@ -247,3 +247,103 @@ fn each_bad_field_that_comes_back_is_named_with_its_rule() {
         ]
     );
 }
+
+#[test]
+fn cards_that_keep_k_come_back_with_it_under_a_transport_key() {
+    let header = format!("{HEADER},credential,k_aiot");
+    let k = "ffeeddccbbaa99887766554433221100";
+    let second = "0103,1,3,dt,4,x,001010000000009,8988211000000000009,tuak,,,,,,,,";
+    let read_text = |text: &str| {
+        read_batch(text.as_bytes(), plmn(), &mut random(1)).map_err(|error| error.to_string())
+    };
+    let good = format!("{header}\n{GOOD},uicc-aiot,{k}\n{second},uicc-aiot,\n");
+    let cards = read_text(&good).unwrap();
+    let text = sealed(&cards, &keys(7));
+    assert!(!text.contains(k));
+    let entries = read(&text, Some(&keys(7))).unwrap();
+    let mut clear = Vec::new();
+    write_subscribers(&mut clear, &entries).unwrap();
+    let again = read_subscribers(&clear[..], None, plmn()).unwrap();
+    for (place, card) in cards.iter().enumerate() {
+        let key = card.device.key.as_ref().unwrap().expose();
+        for entry in [&entries[place], &again[place]] {
+            assert_eq!(entry.device.key.as_ref().unwrap().expose(), key);
+            assert_eq!(entry.device.credential.name(), "uicc-aiot");
+        }
+    }
+    assert_ne!(cards[1].device.key.as_ref().unwrap().expose(), &[0; 16]);
+
+    let mixed = "must be uicc-aiot as on the first line: a batch is of one kind";
+    let agreed =
+        "must be empty unless the credential is uicc-aiot: K is agreed at each registration";
+    for (from, to, expected) in [
+        (
+            ",uicc-aiot,\n",
+            ",uicc,\n",
+            format!("line 3, column form: {FORM_RULE}"),
+        ),
+        (
+            &*format!(",uicc-aiot,{k}"),
+            &*format!(",uicc,{k}"),
+            format!("line 2, column k_aiot: {agreed}"),
+        ),
+        (
+            ",uicc-aiot,\n",
+            ",operator,\n",
+            "line 3, column credential: must be uicc or uicc-aiot".into(),
+        ),
+        (
+            k,
+            "00",
+            "line 2, column k_aiot: must be 32 hexadecimal digits, or empty".into(),
+        ),
+    ] {
+        let changed = good.replacen(from, to, 1);
+        assert_eq!(
+            read_text(&changed).map_or_else(|error| error, |_| String::new()),
+            expected
+        );
+    }
+    let other = good
+        .replacen(",1,3,dt,", ",2b,3,counter,", 1)
+        .replacen(",uicc-aiot,\n", ",,\n", 1);
+    assert_eq!(
+        read_text(&other).unwrap_err(),
+        format!("line 3, column credential: {mixed}")
+    );
+
+    let one = sealed(&cards[..1], &keys(7));
+    for (column, value, named, rule) in [
+        ("K_AIOT", "", "K_AIOT", "must be given"),
+        ("K_AIOT", k, "K_AIOT", CHANGED),
+        (
+            "CREDENTIAL",
+            "operator",
+            "CREDENTIAL",
+            "must be uicc or uicc-aiot",
+        ),
+        ("CREDENTIAL", "uicc", "K_AIOT", agreed),
+    ] {
+        let errors = read(&with(&one, column, value), Some(&keys(7))).unwrap_err();
+        assert_eq!(errors, [format!("line 2, column {named}: {rule}")]);
+    }
+    let twice = format!(
+        "{text}{}",
+        sealed(
+            &batch(
+                &GOOD
+                    .replace("0102,", "0105,")
+                    .replace("0001,8988211000000000001", "0003,8988211000000000003")
+            )
+            .unwrap(),
+            &keys(7)
+        )
+        .lines()
+        .nth(1)
+        .unwrap()
+    );
+    assert_eq!(
+        read(&twice, Some(&keys(7))).unwrap_err(),
+        [format!("line 4, column CREDENTIAL: {mixed}")]
+    );
+}

@@ -2,7 +2,8 @@
 
 use ambit_adm::{Adm, ProvisionError, SubscriberSpec};
 use ambit_provisioning::{
-    CsvErrors, ERRORS_MAX, LineError, SubscriberEntry, format_device_id, read_subscribers,
+    CredentialKind, CsvErrors, DeviceSpec, ERRORS_MAX, LineError, SubscriberEntry,
+    format_device_id, read_subscribers,
 };
 use ambit_store::{Store, SubscriberRow};
 use ambit_uicc::suci::Scheme;
@@ -79,6 +80,20 @@ fn import(adm: &mut Adm, entries: Vec<SubscriberEntry>, now_ms: i64) -> Result<(
     if !errors.is_empty() {
         return Err(CsvErrors(errors).into());
     }
+    let refused = |error| match error {
+        ProvisionError::Policy { index, field, rule } => {
+            let line = lines.get(index).copied().unwrap_or_default();
+            let error = at(line, &field.to_ascii_uppercase(), rule);
+            CsvErrors(vec![error]).into()
+        }
+        other => Failure::from(other),
+    };
+    // A file is of one kind. Where the card keeps K, its USIM is not asked.
+    let is_aiot = |entry: &SubscriberEntry| entry.device.credential == CredentialKind::UiccAiot;
+    if entries.first().is_some_and(is_aiot) {
+        let devices: Vec<DeviceSpec> = entries.into_iter().map(|entry| entry.device).collect();
+        return adm.import(&devices, now_ms).map(|_| ()).map_err(refused);
+    }
     let specs: Vec<SubscriberSpec> = entries
         .into_iter()
         .map(|entry| SubscriberSpec {
@@ -88,15 +103,7 @@ fn import(adm: &mut Adm, entries: Vec<SubscriberEntry>, now_ms: i64) -> Result<(
             sqn: 0,
         })
         .collect();
-    adm.import_subscribers(&specs, now_ms)
-        .map_err(|error| match error {
-            ProvisionError::Policy { index, field, rule } => {
-                let line = lines.get(index).copied().unwrap_or_default();
-                let error = at(line, &field.to_ascii_uppercase(), rule);
-                CsvErrors(vec![error]).into()
-            }
-            other => other.into(),
-        })
+    adm.import_subscribers(&specs, now_ms).map_err(refused)
 }
 
 fn at(line: u64, column: &str, rule: String) -> LineError {

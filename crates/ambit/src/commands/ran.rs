@@ -21,7 +21,7 @@ use ambit_ran::frame::SiteReader;
 use ambit_ran::gnb::{GnbConfig, ReaderConfig};
 use ambit_ran::net::{NetConfig, Progress, Stop, Summary, run};
 use ambit_ran::site::Site;
-use ambit_uicc::terminal::{InProcess, Terminal, UsimCard};
+use ambit_uicc::terminal::{AiotCredential, InProcess, Terminal, UsimCard};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ use signal_hook::iterator::Signals;
 
 use self::state::State;
 use super::printed;
-use crate::card_dir::{self, CardDir};
+use crate::card_dir::{self, CardDir, LockedMemory};
 use crate::config::Config;
 use crate::failure::Failure;
 
@@ -248,7 +248,8 @@ impl Ran {
                 power_on_ms: Some(rng.u64(0..POWER_ON_SPREAD_MS)),
             };
             match (card, device.credential) {
-                (Some(card), _) => fleet.add_uicc(spec, card),
+                (Some(CardIn::Usim(card)), _) => fleet.add_uicc(spec, card),
+                (Some(CardIn::Aiot(card)), _) => fleet.add_with_credential(spec, *card),
                 (None, CredentialKind::UiccAiot) => {
                     let (suite, tag_len) = (device.suite, device.tag_len);
                     let key = RootKey::new(*spec.key.expose());
@@ -384,7 +385,15 @@ impl Ran {
 /// A device to emulate.
 struct RanDevice {
     device: DeviceSpec,
-    card: Option<FleetCard>,
+    card: Option<CardIn>,
+}
+
+/// What a card does for its device.
+enum CardIn {
+    /// Its USIM agrees K.
+    Usim(FleetCard),
+    /// Its AIoT application keeps K.
+    Aiot(Box<AiotCredential<InProcess<LockedMemory>>>),
 }
 
 impl RanDevice {
@@ -402,11 +411,16 @@ impl RanDevice {
         }
         let (device, card) = card.into_card()?;
         let terminal = Terminal::new(InProcess(card));
-        let card = UsimCard::open(terminal, card_dir::random).map_err(|error| bad(&error))?;
-        Ok(Self {
-            device,
-            card: Some(Box::new(card)),
-        })
+        let card = if device.credential == CredentialKind::UiccAiot {
+            CardIn::Aiot(Box::new(
+                AiotCredential::open(terminal).map_err(|error| bad(&error))?,
+            ))
+        } else {
+            let card = UsimCard::open(terminal, card_dir::random).map_err(|error| bad(&error))?;
+            CardIn::Usim(Box::new(card))
+        };
+        let card = Some(card);
+        Ok(Self { device, card })
     }
 }
 

@@ -24,8 +24,9 @@ pub(crate) enum Subscriber {
 ///
 /// Columns (a header line first, in any order and case; others are not looked at): DEVICE_ID, DEVICE_TYPE, SUITE, FORM,
 /// TAG_LEN, FLEET as `ambit device import` has them; IMSI; ALGORITHM milenage or tuak-<iterations>-<octets of RES>; KI, and
-/// OPC (milenage) or TOPC (tuak). With --transport-keys these three are under a transport key each. `ambit uicc
-/// personalise` writes such a file.
+/// OPC (milenage) or TOPC (tuak); CREDENTIAL uicc or uicc-aiot, the same on every line, and K_AIOT with the latter. With
+/// --transport-keys the secrets are under a transport key each. `ambit uicc personalise` writes such a file. Cards that keep K
+/// in their AIoT application become devices, which need no registration; the others become subscribers.
 #[derive(Args)]
 pub(crate) struct Import {
     /// CSV file; - is standard input.

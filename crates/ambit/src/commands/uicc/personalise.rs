@@ -20,7 +20,8 @@ use crate::failure::Failure;
 ///
 /// Reads a CSV (a header line first): device_id, device_type, imsi and iccid must be there; suite, form, tag_len, fleet as
 /// `ambit device import` has them; algorithm milenage or tuak-<iterations>-<octets of RES>; ki, opc, topc, pin1, puk1, pin2,
-/// puk2, adm1 are drawn where they are empty. Writes into a new directory: cards.csv, what a card maker sends back, each
+/// puk2, adm1 are drawn where they are empty. With the credential uicc-aiot, the same on every line, the card has an AIoT
+/// application that keeps k_aiot, drawn where it is empty, and computes with it. Writes into a new directory: cards.csv, what a card maker sends back, each
 /// secret column under a transport key of its own, for `ambit subscriber import` and SIM tools; and cards/ICCID/, each an
 /// emulated card for `ambit ran --cards` and `ambit uicc serve-pcsc`.
 #[derive(Args)]
@@ -74,7 +75,10 @@ impl Personalise {
         let cards = read_batch(text.0.as_bytes(), plmn, &mut random)?;
         drop(text);
         let keys = self.keys()?;
-        if let Some(column) = SECRET_COLUMNS.iter().find(|column| !keys.covers(column)) {
+        let has_k_aiot = cards.iter().any(|card| card.device.key.is_some());
+        let is_needed = |column: &&&str| has_k_aiot || **column != "K_AIOT";
+        let mut needed = SECRET_COLUMNS.iter().filter(is_needed);
+        if let Some(column) = needed.find(|column| !keys.covers(column)) {
             let message = format!("--transport-keys: there is none for column {column}");
             return Err(Failure::input("transport_keys_invalid", message));
         }
