@@ -105,6 +105,14 @@ pub struct Core {
     pub http: String,
 }
 
+impl Drop for Core {
+    /// A test that fails or forgets leaves no core behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Core {
     /// Starts `ambit serve` on given addresses and waits until it is ready.
     pub fn start(place: &Place, n2: &str, args: &[&str]) -> Self {
