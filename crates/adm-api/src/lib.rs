@@ -216,11 +216,13 @@ pub enum Outcome {
     KeyExpired,
     /// Another process changed the device while its report was verified. The device repeats it, and it is verified anew.
     DeviceChanged,
+    /// The ADM did not answer in time: nothing is known to have been accepted.
+    AdmUnavailable,
 }
 
 impl Outcome {
     /// All outcomes, in the order of their declaration.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::AcceptedNew,
         Self::AcceptedRepeat,
         Self::AcceptedDuplicate,
@@ -243,6 +245,7 @@ impl Outcome {
         Self::SqnExhausted,
         Self::KeyExpired,
         Self::DeviceChanged,
+        Self::AdmUnavailable,
     ];
 
     /// The stable name: metric label, event kind, log field.
@@ -270,6 +273,7 @@ impl Outcome {
             Self::SqnExhausted => "sqn_exhausted",
             Self::KeyExpired => "key_expired",
             Self::DeviceChanged => "device_changed",
+            Self::AdmUnavailable => "adm_unavailable",
         }
     }
 }
@@ -323,6 +327,9 @@ pub enum AdmError {
     /// No RAND_n can be issued.
     #[error("beacon chain: {0}")]
     Chain(String),
+    /// It does not answer.
+    #[error("{0}")]
+    Unavailable(String),
 }
 
 impl AdmError {
@@ -331,6 +338,7 @@ impl AdmError {
         match self {
             Self::Store(_) => "store_failed",
             Self::Chain(_) => "chain_failed",
+            Self::Unavailable(_) => "adm_unavailable",
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::failure::Failure;
 
 pub(crate) use ask::{Ask, AskDevices, AskOperation};
 pub(crate) use evidence::parse_key;
-pub(crate) use server::AdminServer;
+pub(crate) use server::{AdmOwner, AdminServer};
 pub(crate) use status::flat;
 
 /// What can be asked.

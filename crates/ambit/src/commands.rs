@@ -10,6 +10,7 @@ pub(crate) mod evidence;
 pub(crate) mod home_network_key;
 pub(crate) mod inventory;
 pub(crate) mod lab;
+pub(crate) mod pki;
 pub(crate) mod presence;
 pub(crate) mod ran;
 pub(crate) mod record;

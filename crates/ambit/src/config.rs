@@ -13,6 +13,7 @@ use ambit_protocol::area::{Nid, Plmn, parse_area_code};
 use serde::Deserialize;
 
 use crate::failure::Failure;
+use crate::sbi::{Af, SbiConfig};
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -34,6 +35,10 @@ pub(crate) struct Config {
     pub(crate) reader: Vec<Reader>,
     /// Where a fleet may report. A fleet that is not named may report everywhere.
     pub(crate) fleet: Vec<Fleet>,
+    /// The service-based interface.
+    pub(crate) sbi: SbiConfig,
+    /// What AFs may do.
+    pub(crate) af: Vec<Af>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -136,6 +141,8 @@ impl Default for Config {
             presence: Presence::default(),
             reader: Vec::new(),
             fleet: Vec::new(),
+            sbi: SbiConfig::default(),
+            af: Vec::new(),
         }
     }
 }

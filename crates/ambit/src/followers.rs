@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ambit_adm::{Adm, Severity, Subject};
-use ambit_aiotf::server::{Engine, unix_ms};
+use ambit_adm::{Severity, Subject};
+use ambit_aiotf::server::unix_ms;
 use ambit_nef::charging::{Charging, ChargingError};
 use ambit_nef::presence::{Change, Expectation, Follower, Seen};
 use ambit_protocol::AreaId;
 use ambit_store::{SqliteStore, Store, StoreError};
 use serde_json::json;
 
+use crate::admin::AdmOwner;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
@@ -38,7 +39,7 @@ impl Followers {
     pub(crate) fn start(
         config: &Config,
         dir: &DataDir,
-        engine: &Engine<Adm>,
+        engine: &impl AdmOwner,
     ) -> Result<Self, Failure> {
         let mut followers = Self {
             stop: Arc::default(),
@@ -79,7 +80,7 @@ impl Followers {
         (halted, resumed): (&'static str, &'static str),
         mut open: impl FnMut() -> Result<Step, Fault> + Send + 'static,
         dir: &DataDir,
-        engine: &Engine<Adm>,
+        engine: &impl AdmOwner,
     ) -> Result<(), Failure> {
         let (stop, dir, engine) = (Arc::clone(&self.stop), dir.clone(), engine.clone());
         let run = move || {
@@ -131,7 +132,7 @@ type Step = Box<dyn FnMut(&mut dyn Store, i64) -> Result<usize, Fault> + Send>;
 type Fault = (&'static str, String);
 
 /// Follows presence, and tells the ADM what an operator should know.
-fn presence(expectation: Expectation, mut said: SaidThrough, engine: Engine<Adm>) -> Step {
+fn presence(expectation: Expectation, mut said: SaidThrough, engine: impl AdmOwner) -> Step {
     let mut follower = Follower::new(expectation, unix_ms());
     Box::new(move |store, now_ms| {
         let fault = |error: StoreError| (error.name(), error.to_string());
@@ -149,11 +150,9 @@ fn presence(expectation: Expectation, mut said: SaidThrough, engine: Engine<Adm>
         let seen = follower.step(store, now_ms, &mut note).map_err(fault)?;
         if !events.is_empty() {
             // An engine that has ended has nobody to tell: the next start does.
-            let told = engine.call(move |aiotf| {
+            let told = engine.call(move |adm| {
                 for (kind, severity, subject, detail) in events {
-                    aiotf
-                        .adm()
-                        .raise(kind, severity, subject, detail, unix_ms());
+                    adm.raise(kind, severity, subject, detail, unix_ms());
                 }
             });
             if told.is_err() {
@@ -247,11 +246,9 @@ fn turn(
     step(store, unix_ms())
 }
 
-fn say(engine: &Engine<Adm>, kind: &'static str, severity: Severity, detail: String) {
+fn say(engine: &impl AdmOwner, kind: &'static str, severity: Severity, detail: String) {
     // An engine that has ended has nobody to tell.
-    let _ = engine.call(move |aiotf| {
-        aiotf
-            .adm()
-            .raise(kind, severity, Subject::default(), detail, unix_ms());
+    let _ = engine.call(move |adm| {
+        adm.raise(kind, severity, Subject::default(), detail, unix_ms());
     });
 }

@@ -2,12 +2,12 @@
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use ambit_adm::Adm;
-use ambit_adm_api::Tally;
-use ambit_aiotf::server::Engine;
+use ambit_adm_api::{AdmClient, Tally};
 use ambit_aiotf::{Aiotf, Status};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -31,8 +31,11 @@ const CONNECTIONS_MAX: usize = 256;
 /// How long a client may take to send its request's header.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Asks the function how it stands; `None` when it has stopped. May wait.
+pub(crate) type Source = Arc<dyn Fn() -> Option<Snapshot> + Send + Sync>;
+
 /// Serves on a listener from a thread of its own, until the process ends.
-pub(crate) fn start(listener: TcpListener, engine: Engine<Adm>) -> Result<SocketAddr, Failure> {
+pub(crate) fn start(listener: TcpListener, source: Source) -> Result<SocketAddr, Failure> {
     let failed = |error: std::io::Error| Failure::io("http", &error);
     let local_addr = listener.local_addr().map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
@@ -42,16 +45,16 @@ pub(crate) fn start(listener: TcpListener, engine: Engine<Adm>) -> Result<Socket
         .map_err(failed)?;
     thread::Builder::new()
         .name("http".into())
-        .spawn(move || runtime.block_on(listen(listener, engine)))
+        .spawn(move || runtime.block_on(listen(listener, source)))
         .map_err(failed)?;
     Ok(local_addr)
 }
 
-async fn listen(listener: TcpListener, engine: Engine<Adm>) {
+async fn listen(listener: TcpListener, source: Source) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
         return;
     };
-    let free = std::sync::Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
+    let free = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = free.clone().acquire_owned().await else {
             return;
@@ -60,9 +63,9 @@ async fn listen(listener: TcpListener, engine: Engine<Adm>) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let engine = engine.clone();
+        let source = Arc::clone(&source);
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer(request, engine.clone()));
+            let service = service_fn(move |request| answer(request, Arc::clone(&source)));
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
@@ -78,7 +81,7 @@ async fn listen(listener: TcpListener, engine: Engine<Adm>) {
 
 async fn answer(
     request: Request<Incoming>,
-    engine: Engine<Adm>,
+    source: Source,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".into());
@@ -89,8 +92,8 @@ async fn answer(
     }
     let path = request.uri().path().to_owned();
     // The engine answers between two batches; its queue is bounded, so the wait is.
-    let snapshot = tokio::task::spawn_blocking(move || engine.call(Snapshot::take)).await;
-    let Ok(Ok(snapshot)) = snapshot else {
+    let snapshot = tokio::task::spawn_blocking(move || source()).await;
+    let Ok(Some(snapshot)) = snapshot else {
         return Ok(text(
             StatusCode::SERVICE_UNAVAILABLE,
             "the core has stopped\n".into(),
@@ -106,52 +109,96 @@ async fn answer(
     })
 }
 
-/// What the engine says of itself.
-struct Snapshot {
+/// What a function says of itself.
+#[derive(Default)]
+pub(crate) struct Snapshot {
+    /// Of an AIOTF.
+    pub(crate) aiotf: Option<AiotfSnapshot>,
+    /// Of an ADM.
+    pub(crate) adm: Option<AdmSnapshot>,
+    /// Requests on the SBI, by operation and status.
+    pub(crate) sbi: Vec<(&'static str, u16, u64)>,
+    /// Of an NRF: functions registered.
+    pub(crate) nf_instances: Option<usize>,
+    /// Whether the NRF has taken the last registration or heartbeat.
+    pub(crate) registered: Option<bool>,
+}
+
+/// What an AIOTF says of itself.
+pub(crate) struct AiotfSnapshot {
     status: Status,
     reports: Tally,
     n2: Vec<(&'static str, u64)>,
+}
+
+/// What an ADM says of itself.
+pub(crate) struct AdmSnapshot {
     devices: usize,
     records: Option<u64>,
     store_fault: Option<String>,
+    reports: Tally,
 }
 
-impl Snapshot {
-    fn take(aiotf: &mut Aiotf<Adm>) -> Self {
+impl AiotfSnapshot {
+    pub(crate) fn take<A: AdmClient>(aiotf: &Aiotf<A>) -> Self {
         Self {
             status: aiotf.status(),
             reports: aiotf.reports().clone(),
             n2: aiotf.counts().iter().map(|(name, n)| (*name, *n)).collect(),
-            devices: aiotf.adm().device_count(),
-            records: aiotf.adm().store().record_count().ok(),
-            store_fault: aiotf.adm().store_fault().map(str::to_owned),
         }
     }
+}
 
-    /// What keeps the core from accepting reports, if anything does.
+impl AdmSnapshot {
+    pub(crate) fn take(adm: &mut Adm) -> Self {
+        Self {
+            devices: adm.device_count(),
+            records: adm.store().record_count().ok(),
+            store_fault: adm.store_fault().map(str::to_owned),
+            reports: adm.tally().clone(),
+        }
+    }
+}
+
+impl Snapshot {
+    /// What keeps the function from its work, if anything does.
     fn fault(&self) -> Option<String> {
-        let unreadable = || {
-            self.records
-                .is_none()
-                .then(|| "the store cannot be read".to_owned())
+        let adm_error = self
+            .aiotf
+            .as_ref()
+            .and_then(|aiotf| aiotf.status.adm_error.clone());
+        let of_store = || {
+            let adm = self.adm.as_ref()?;
+            let unreadable = || "the store cannot be read".to_owned();
+            adm.store_fault
+                .clone()
+                .or_else(|| adm.records.is_none().then(unreadable))
         };
-        let adm_error = self.status.adm_error.clone();
-        adm_error
-            .or_else(|| self.store_fault.clone())
-            .or_else(unreadable)
+        adm_error.or_else(of_store)
     }
 
     fn health(&self) -> Response<Full<Bytes>> {
         let fault = self.fault();
-        let body = json!({
+        let mut body = json!({
             "status": if fault.is_none() { "ok" } else { "failing" },
             "fault": fault,
-            "epoch": self.status.epoch,
-            "gnbs": self.status.gnbs,
-            "windows": self.status.windows,
-            "devices": self.devices,
-            "records": self.records,
         });
+        let mut set = |name, value| ambit_sbi::json::set(&mut body, name, value);
+        if let Some(aiotf) = &self.aiotf {
+            set("epoch", json!(aiotf.status.epoch));
+            set("gnbs", json!(aiotf.status.gnbs));
+            set("windows", json!(aiotf.status.windows));
+        }
+        if let Some(adm) = &self.adm {
+            set("devices", json!(adm.devices));
+            set("records", json!(adm.records));
+        }
+        if let Some(n) = self.nf_instances {
+            set("nf_instances", json!(n));
+        }
+        if let Some(registered) = self.registered {
+            set("registered", json!(registered));
+        }
         let status = match fault {
             None => StatusCode::OK,
             Some(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -166,39 +213,66 @@ impl Snapshot {
 
     fn metrics(&self) -> Response<Full<Bytes>> {
         let mut registry = Registry::with_prefix("ambit");
-        let reports = Family::<Vec<(&str, &str)>, Counter>::default();
-        for (outcome, form, count) in self.reports.iter() {
-            let form = form.map_or("none", ambit_protocol::Form::name);
-            let labels = vec![("outcome", outcome.name()), ("form", form)];
-            reports.get_or_create(&labels).inc_by(count);
+        // An ADM by itself counts what AIOTFs brought; beside an AIOTF they count the same.
+        let tally = self.aiotf.as_ref().map(|aiotf| &aiotf.reports);
+        if let Some(tally) = tally.or(self.adm.as_ref().map(|adm| &adm.reports)) {
+            let reports = Family::<Vec<(&str, &str)>, Counter>::default();
+            for (outcome, form, count) in tally.iter() {
+                let form = form.map_or("none", ambit_protocol::Form::name);
+                let labels = vec![("outcome", outcome.name()), ("form", form)];
+                reports.get_or_create(&labels).inc_by(count);
+            }
+            registry.register("reports", "Reports by outcome and form", reports);
         }
-        registry.register("reports", "Reports by outcome and form", reports);
-        let n2 = Family::<Vec<(&str, &str)>, Counter>::default();
-        for (name, count) in &self.n2 {
-            n2.get_or_create(&vec![("event", *name)]).inc_by(*count);
+        if !self.sbi.is_empty() {
+            let requests = Family::<Vec<(&str, String)>, Counter>::default();
+            for (operation, status, count) in &self.sbi {
+                let labels = vec![
+                    ("operation", (*operation).to_owned()),
+                    ("status", status.to_string()),
+                ];
+                requests.get_or_create(&labels).inc_by(*count);
+            }
+            registry.register("sbi_requests", "Requests on the SBI", requests);
         }
-        registry.register("n2", "What happened on N2, by name", n2);
+        if let Some(aiotf) = &self.aiotf {
+            let n2 = Family::<Vec<(&str, &str)>, Counter>::default();
+            for (name, count) in &aiotf.n2 {
+                n2.get_or_create(&vec![("event", *name)]).inc_by(*count);
+            }
+            registry.register("n2", "What happened on N2, by name", n2);
+        }
         let mut gauge = |name: &str, help: &str, value: u64| {
             let gauge = Gauge::<i64>::default();
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
             registry.register(name, help, gauge);
         };
-        gauge(
-            "gnbs",
-            "gNBs that completed NG SETUP",
-            self.status.gnbs as u64,
-        );
-        gauge("windows", "DO-A windows open", self.status.windows as u64);
-        gauge(
-            "devices",
-            "Devices known, disabled ones included",
-            self.devices as u64,
-        );
-        if let Some(epoch) = self.status.epoch {
-            gauge("epoch", "Epoch of the current RAND_n", epoch.into());
+        if let Some(AiotfSnapshot { status, .. }) = &self.aiotf {
+            gauge("gnbs", "gNBs that completed NG SETUP", status.gnbs as u64);
+            gauge("windows", "DO-A windows open", status.windows as u64);
+            if let Some(epoch) = status.epoch {
+                gauge("epoch", "Epoch of the current RAND_n", epoch.into());
+            }
         }
-        if let Some(records) = self.records {
-            gauge("records", "Acceptance records in the store", records);
+        if let Some(adm) = &self.adm {
+            gauge(
+                "devices",
+                "Devices known, disabled ones included",
+                adm.devices as u64,
+            );
+            if let Some(records) = adm.records {
+                gauge("records", "Acceptance records in the store", records);
+            }
+        }
+        if let Some(n) = self.nf_instances {
+            gauge("nf_instances", "Functions registered at this NRF", n as u64);
+        }
+        if let Some(registered) = self.registered {
+            gauge(
+                "registered",
+                "1 while the NRF knows this function",
+                registered.into(),
+            );
         }
         gauge(
             "healthy",

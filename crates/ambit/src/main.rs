@@ -8,6 +8,7 @@ mod data_dir;
 mod failure;
 mod followers;
 mod http;
+mod sbi;
 mod show;
 
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ enum Command {
     Inventory(commands::inventory::Inventory),
     #[command(subcommand)]
     Command(commands::command::Command),
+    #[command(subcommand)]
+    Pki(commands::pki::Pki),
     #[command(subcommand)]
     Device(commands::device::Device),
     #[command(subcommand)]
@@ -98,6 +101,7 @@ fn main() -> ExitCode {
         Command::Status(command) => command.run(),
         Command::Inventory(command) => command.run(),
         Command::Command(command) => command.run(),
+        Command::Pki(command) => command.run(),
         Command::Device(command) => command.run(),
         Command::Subscriber(command) => command.run(),
         Command::HomeNetworkKey(command) => command.run(),

@@ -4,11 +4,10 @@
 
 mod common;
 
-use std::collections::HashMap;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{Core, Place, json_lines};
+use common::{Core, Place, check_ledger, records};
 use serde_json::Value;
 
 /// How long the core is killed again and again. A minute, unless the environment says otherwise.
@@ -61,63 +60,11 @@ fn every_report_seen_accepted_is_on_record_once_though_the_core_is_killed_again_
     println!("{kills} kills; {summary}");
     assert!(core.terminate());
 
-    let records = records(&place);
-    let mut claimed = 0;
-    let (mut accepted, mut events_of_accepted) = (0, 0);
-    for item in json_lines(&place.path("ledger")) {
-        let device = item["device_id"].as_str().unwrap();
-        let tags = item["reports"].as_array().unwrap().iter();
-        let of_item: Vec<&Record> = tags
-            .filter_map(|report| records.get(&key(device, report["tag1"].as_str().unwrap())))
-            .collect();
-        claimed += of_item.len();
-        let events = of_item.iter().filter(|record| !record.repeat).count();
-        if item["cause"] != 1 {
-            assert!(events <= 1, "counted twice: {item}");
-        }
-        if item["fate"] == "accepted" {
-            accepted += 1;
-            events_of_accepted += usize::from(events > 0);
-        }
-    }
-    assert_eq!(
-        events_of_accepted, accepted,
-        "seen accepted and not on record"
-    );
-    assert_eq!(
-        claimed,
-        records.len(),
-        "records of reports that nobody made"
-    );
+    let accepted = check_ledger(&place);
     assert!(accepted > 1000, "hardly anything happened: {summary}");
     assert_eq!(summary["pending"], 0, "no operator was needed: {summary}");
     assert_eq!(summary["registered"], 1000);
     assert!(summary["reconnects"].as_u64() > Some(0));
-}
-
-struct Record {
-    repeat: bool,
-}
-
-fn key(device: &str, tag1: &str) -> (String, String) {
-    (device.to_owned(), tag1.to_owned())
-}
-
-/// All records by device and TAG1; none may stand twice.
-fn records(place: &Place) -> HashMap<(String, String), Record> {
-    let mut records = HashMap::new();
-    for row in place.json(&["record", "list", "--json"]) {
-        let key = key(
-            row["device_id"].as_str().unwrap(),
-            row["tag1"].as_str().unwrap(),
-        );
-        let repeat = row["repeat"].as_bool().unwrap();
-        assert!(
-            records.insert(key, Record { repeat }).is_none(),
-            "recorded twice: {row}"
-        );
-    }
-    records
 }
 
 #[test]

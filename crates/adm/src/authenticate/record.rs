@@ -132,7 +132,9 @@ impl Adm {
             | Outcome::StaleEpoch
             | Outcome::Challenged
             | Outcome::ChallengeUnknown
-            | Outcome::DeviceChanged => return,
+            | Outcome::DeviceChanged
+            // Said where the ADM is not.
+            | Outcome::AdmUnavailable => return,
             Outcome::DeviceDisabled | Outcome::KeyExpired => Severity::Info,
             Outcome::NoMatch
             | Outcome::PolicyRefused

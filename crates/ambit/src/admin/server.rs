@@ -8,10 +8,12 @@ use std::thread;
 use std::time::Duration;
 
 use ambit_adm::Adm;
-use ambit_aiotf::server::{Engine, unix_ms};
+use ambit_aiotf::server::{Engine, Stopped, unix_ms};
+use ambit_sbi::adm::engine::AdmHandle;
 use serde_json::Value;
 
-use super::{Reply, Request, Secret, ask, execute, status};
+use super::status::Running;
+use super::{Reply, Request, Secret, ask, execute};
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
 
@@ -21,6 +23,55 @@ const REQUEST_OCTETS_MAX: u64 = 512 << 20;
 /// How long a client may take to send its request or take a piece of the answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Whoever runs an ADM in this process.
+pub(crate) trait AdmOwner: Clone + Send + 'static {
+    /// Runs `f` on the ADM, between two other things, and returns what it returns.
+    fn call<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Adm) -> R + Send + 'static,
+    ) -> Result<R, Stopped>;
+
+    /// How it stands.
+    fn standing(&self) -> Result<Running, Stopped>;
+
+    /// The AIOTF beside it, if there is one.
+    fn aiotf(&self) -> Option<&Engine<Adm>>;
+}
+
+impl AdmOwner for Engine<Adm> {
+    fn call<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Adm) -> R + Send + 'static,
+    ) -> Result<R, Stopped> {
+        Self::call(self, move |aiotf| f(aiotf.adm()))
+    }
+
+    fn standing(&self) -> Result<Running, Stopped> {
+        Self::call(self, Running::take)
+    }
+
+    fn aiotf(&self) -> Option<&Engine<Adm>> {
+        Some(self)
+    }
+}
+
+impl AdmOwner for AdmHandle<Adm> {
+    fn call<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Adm) -> R + Send + 'static,
+    ) -> Result<R, Stopped> {
+        Self::call(self, f).map_err(|_| Stopped)
+    }
+
+    fn standing(&self) -> Result<Running, Stopped> {
+        Self::call(self, Running::of_adm).map_err(|_| Stopped)
+    }
+
+    fn aiotf(&self) -> Option<&Engine<Adm>> {
+        None
+    }
+}
+
 /// The listening socket. Dropping it removes the socket's name; connections end by themselves.
 pub(crate) struct AdminServer {
     dir: DataDir,
@@ -28,7 +79,7 @@ pub(crate) struct AdminServer {
 
 impl AdminServer {
     /// Listens in the data directory, whose lock the caller holds: a socket left there belongs to a dead core.
-    pub(crate) fn start(dir: &DataDir, engine: Engine<Adm>) -> Result<Self, Failure> {
+    pub(crate) fn start(dir: &DataDir, engine: impl AdmOwner) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::io("admin socket", &error);
         let (_open, path) = dir.socket()?;
         match fs::remove_file(&path) {
@@ -68,7 +119,7 @@ impl Drop for AdminServer {
 }
 
 /// Reads one request, writes its answer. A client that goes away is no error.
-fn serve(mut stream: UnixStream, dir: &DataDir, engine: &Engine<Adm>) {
+fn serve(mut stream: UnixStream, dir: &DataDir, engine: &impl AdmOwner) {
     let _ = stream.set_read_timeout(Some(PATIENCE));
     let _ = stream.set_write_timeout(Some(PATIENCE));
     let Ok(reading) = stream.try_clone() else {
@@ -98,11 +149,11 @@ fn answer(
     stream: &mut UnixStream,
     request: Request,
     dir: &DataDir,
-    engine: &Engine<Adm>,
+    engine: &impl AdmOwner,
 ) -> Result<(), Failure> {
     if matches!(request, Request::Status) {
         // The store is walked here, beside the engine.
-        let running = engine.call(status::Running::take);
+        let running = engine.standing();
         let running = running.map_err(|stopped| Failure::resource("stopped", stopped))?;
         let mut store = dir.open_to_read()?;
         let row = running.status(&mut store)?;
@@ -110,6 +161,11 @@ fn answer(
         return Ok(());
     }
     if let Request::Ask(ask) = &request {
+        let Some(engine) = engine.aiotf() else {
+            let message =
+                "this is an ADM by itself; ask an AIOTF for inventories and commands (Naiotf_AIoT)";
+            return Err(Failure::input("no_aiotf", message));
+        };
         return ask::run(engine, ask, &mut |row| {
             write(stream, &Reply::Row(row)).is_ok()
         });
@@ -120,13 +176,13 @@ fn answer(
             write(stream, &Reply::Row(row)).is_ok()
         });
     }
-    let done = engine.call(move |aiotf| {
+    let done = engine.call(move |adm| {
         let mut rows: Vec<Value> = Vec::new();
         let mut keep = |row| {
             rows.push(row);
             true
         };
-        let done = execute::change(aiotf.adm(), &request, unix_ms(), &mut keep);
+        let done = execute::change(adm, &request, unix_ms(), &mut keep);
         done.map(|()| rows)
     });
     let rows = done.map_err(|stopped| Failure::resource("stopped", stopped))??;

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::failure::Failure;
 
 /// What only a running core knows.
-pub(super) struct Running {
+pub(crate) struct Running {
     config: AdmConfig,
     epoch: Option<u32>,
     gnbs: usize,
@@ -44,18 +44,37 @@ impl Running {
         }
     }
 
+    /// Of an ADM by itself: reports are what AIOTFs brought, gNBs are theirs to know.
+    pub(super) fn of_adm(adm: &mut Adm) -> Self {
+        let tally = adm.tally();
+        let reports = Outcome::ALL
+            .iter()
+            .map(|outcome| (outcome.name(), tally.of(*outcome)))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        Self {
+            config: adm.config().clone(),
+            epoch: None,
+            gnbs: 0,
+            windows: 0,
+            fault: adm.store_fault().map(str::to_owned),
+            reports,
+        }
+    }
+
     pub(super) fn status(&self, store: &mut dyn Store) -> Result<Value, Failure> {
         let mut status = of_store(store, &self.config)?;
         let running = json!({
             "core": "running",
             "fault": self.fault,
-            "epoch": self.epoch,
             "gnbs": self.gnbs,
             "windows": self.windows,
             "reports": self.reports,
         });
         if let (Some(status), Value::Object(running)) = (status.as_object_mut(), running) {
             status.extend(running);
+            // An ADM by itself knows the epoch from its store.
+            status.extend(self.epoch.map(|epoch| ("epoch".to_owned(), json!(epoch))));
         }
         Ok(status)
     }

@@ -1,5 +1,11 @@
-//! `ambit serve`: AIOTF, ADM and store in one process.
+//! `ambit serve`: all functions in one process, or one of them.
 
+mod adm;
+mod aiotf;
+mod all;
+mod nrf;
+
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
@@ -8,29 +14,33 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use ambit_adm::Adm;
-use ambit_aiotf::Aiotf;
-use ambit_aiotf::server::{Observer, Server, unix_ms};
+use ambit_aiotf::AiotfConfig;
+use ambit_aiotf::server::Observer;
 use ambit_ngap::capture::Capture;
-use clap::Args;
-use serde_json::json;
+use ambit_protocol::AreaId;
+use clap::{Args, ValueEnum};
+use serde_json::Value;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::printed;
 use crate::Place;
-use crate::admin::AdminServer;
+use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
-use crate::followers::Followers;
-use crate::http;
 
-/// Run a core: AIOTF, ADM and store in one process.
+/// Run a core: AIOTF, ADM and store in one process, or one function of it.
 ///
 /// Makes the data directory and its key-encryption key when they are not there. When ready, prints one line of JSON with
 /// its addresses on standard output. SIGTERM or SIGINT ends it cleanly; a core that was killed goes on where it stopped.
+///
+/// `serve adm`, `serve aiotf` and `serve nrf` run one function each; they find each other through the NRF and talk HTTP/2
+/// with mutual TLS and access tokens (`ambit pki` makes what that needs). Only the ADM has a data directory.
 #[derive(Args)]
 pub(crate) struct Serve {
+    /// Run this function alone.
+    #[arg(value_enum, value_name = "FUNCTION")]
+    function: Option<FunctionName>,
     /// Address for gNBs: NGAP over TCP, each PDU preceded by its length. Port 0 picks a free one [default:
     /// 127.0.0.1:38412].
     #[arg(long, value_name = "ADDR")]
@@ -41,8 +51,29 @@ pub(crate) struct Serve {
     /// Write every N2 message to this new file, as a packet capture (pcap) that Wireshark and tshark read: NGAP on SCTP.
     #[arg(long, value_name = "FILE")]
     n2_capture: Option<PathBuf>,
+    /// Address of the service-based interface. Port 0 picks a free one [default: 127.0.0.1 with port 29510 (NRF), 29369
+    /// (ADM), 29569 (AIOTF)].
+    #[arg(long, value_name = "ADDR")]
+    sbi: Option<SocketAddr>,
+    /// The NRF: https://HOST:PORT.
+    #[arg(long, value_name = "URI")]
+    nrf: Option<String>,
+    /// Directory with certificates and keys that `ambit pki` made.
+    #[arg(long, value_name = "DIR")]
+    pki: Option<std::path::PathBuf>,
     #[command(flatten)]
     place: Place,
+}
+
+/// A function that can run alone.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FunctionName {
+    /// The ADM, with the data directory.
+    Adm,
+    /// An AIOTF; any number of them.
+    Aiotf,
+    /// The NRF.
+    Nrf,
 }
 
 /// How long to wait for a data directory whose last core is just ending.
@@ -50,45 +81,52 @@ const LOCK_TRIES: u32 = 40;
 
 impl Serve {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let config = self.place.config()?;
+        let mut config = self.place.config()?;
+        config.n2.listen = self.n2.or(config.n2.listen);
+        config.http.listen = self.http.or(config.http.listen);
+        config.sbi.listen = self.sbi.or(config.sbi.listen);
+        config.sbi.nrf = self.nrf.or(config.sbi.nrf);
+        config.sbi.pki = self.pki.or(config.sbi.pki);
         // What cannot be is said before anything is served.
         config.charging()?;
         config.expectation()?;
         // Signals from here on end the core in order.
         let mut signals =
             Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure::io("signals", &error))?;
-
-        let n2 = bind("n2", self.n2.unwrap_or_else(|| config.n2.or_port(38412)))?;
-        let http = bind(
-            "http",
-            self.http.unwrap_or_else(|| config.http.or_port(8080)),
-        )?;
-        let dir = DataDir::new(&config)?;
-        let lock = wait_for_lock(&dir)?;
-        let now_ms = unix_ms();
-        let mut adm = dir.open_adm(config.adm()?, &lock, now_ms)?;
-        let aiotf_config = config.aiotf(instance_id(&mut adm)?)?;
-        let aiotf = Aiotf::new(aiotf_config, adm, now_ms);
         let observer = self.n2_capture.as_deref().map(capture).transpose()?;
-        let server = Server::start_observed(n2, aiotf, observer)
-            .map_err(|error| Failure::io("n2", &error))?;
-        let http = http::start(http, server.engine())?;
-        let admin = AdminServer::start(&dir, server.engine())?;
-        let followers = Followers::start(&config, &dir, &server.engine())?;
-
-        let ready = json!({ "n2": server.local_addr().to_string(), "http": http.to_string() });
-        let mut out = std::io::stdout();
-        printed(writeln!(out, "{ready}").and_then(|()| out.flush()))?;
-
-        let _ = signals.forever().next();
-        drop(admin);
-        let stopped = server.stop();
-        let mut aiotf = stopped.map_err(|stopped| Failure::resource("stopped", stopped))?;
-        aiotf.adm().close(unix_ms());
-        followers.stop();
-        drop(lock);
-        Ok(())
+        match self.function {
+            None => all::run(&config, observer, &mut signals),
+            Some(FunctionName::Adm) => adm::run(&config, &mut signals),
+            Some(FunctionName::Aiotf) => aiotf::run(&config, observer, &mut signals),
+            Some(FunctionName::Nrf) => nrf::run(&config, &mut signals),
+        }
     }
+}
+
+/// Says that everything stands, and waits for the signal to end.
+fn serve_until(ready: &Value, signals: &mut signal_hook::iterator::Signals) -> Result<(), Failure> {
+    let mut out = std::io::stdout();
+    printed(writeln!(out, "{ready}").and_then(|()| out.flush()))?;
+    let _ = signals.forever().next();
+    Ok(())
+}
+
+fn bind_http(config: &Config) -> Result<TcpListener, Failure> {
+    bind("http", config.http.or_port(8080))
+}
+
+fn bind_sbi(config: &Config, port: u16) -> Result<TcpListener, Failure> {
+    let loopback = SocketAddr::from(([127, 0, 0, 1], port));
+    bind("sbi", config.sbi.listen.unwrap_or(loopback))
+}
+
+/// The NRF that a function by itself needs.
+fn nrf_root(config: &Config) -> Result<&str, Failure> {
+    config.sbi.nrf.as_deref().ok_or_else(|| {
+        let rule =
+            "sbi.nrf: must be set (or --nrf): a function by itself finds the others through it";
+        Failure::input("config_invalid", rule)
+    })
 }
 
 fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -131,19 +169,12 @@ fn wait_for_lock(dir: &DataDir) -> Result<crate::data_dir::WriteLock, Failure> {
     Err(Failure::resource("data_dir_locked", message))
 }
 
-/// The NF instance ID, made once per store (UUID version 4).
-fn instance_id(adm: &mut Adm) -> Result<[u8; 16], Failure> {
-    const NAME: &str = "aiotf_id";
-    if let Some(id) = adm.store().meta(NAME)?
-        && let Ok(id) = id.try_into()
-    {
-        return Ok(id);
-    }
-    let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|error| Failure::resource("entropy_failed", error))?;
-    let [_, _, _, _, _, _, version, _, variant, ..] = &mut id;
-    *version = (*version & 0x0f) | 0x40;
-    *variant = (*variant & 0x3f) | 0x80;
-    adm.store().meta_set(NAME, &id)?;
-    Ok(id)
+/// The areas that an AIOTF tells the NRF: those of its readers by name; none, which means all, while a gNB that is not named
+/// may bring others.
+fn served_areas(config: &AiotfConfig) -> Vec<AreaId> {
+    let codes = config.readers.values().flat_map(BTreeMap::values);
+    let mut areas: Vec<AreaId> = codes.map(|code| config.snid.area(*code)).collect();
+    areas.sort_unstable_by_key(|area| *area.octets());
+    areas.dedup();
+    areas
 }

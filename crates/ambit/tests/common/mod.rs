@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )]
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -193,4 +194,63 @@ pub fn json_lines(path: &Path) -> Vec<Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
+}
+
+/// What `ran` wrote into `ledger` against what is on record: every report that a device saw accepted is there, once, and
+/// nothing that no device made. Returns how many were seen accepted.
+pub fn check_ledger(place: &Place) -> usize {
+    let records = records(place);
+    let mut claimed = 0;
+    let (mut accepted, mut events_of_accepted) = (0, 0);
+    for item in json_lines(&place.path("ledger")) {
+        let device = item["device_id"].as_str().unwrap();
+        let tags = item["reports"].as_array().unwrap().iter();
+        let of_item: Vec<&Record> = tags
+            .filter_map(|report| records.get(&key(device, report["tag1"].as_str().unwrap())))
+            .collect();
+        claimed += of_item.len();
+        let events = of_item.iter().filter(|record| !record.repeat).count();
+        if item["cause"] != 1 {
+            assert!(events <= 1, "counted twice: {item}");
+        }
+        if item["fate"] == "accepted" {
+            accepted += 1;
+            events_of_accepted += usize::from(events > 0);
+        }
+    }
+    assert_eq!(
+        events_of_accepted, accepted,
+        "seen accepted and not on record"
+    );
+    assert_eq!(
+        claimed,
+        records.len(),
+        "records of reports that nobody made"
+    );
+    accepted
+}
+
+pub struct Record {
+    pub repeat: bool,
+}
+
+fn key(device: &str, tag1: &str) -> (String, String) {
+    (device.to_owned(), tag1.to_owned())
+}
+
+/// All records by device and TAG1; none may stand twice.
+pub fn records(place: &Place) -> HashMap<(String, String), Record> {
+    let mut records = HashMap::new();
+    for row in place.json(&["record", "list", "--json"]) {
+        let key = key(
+            row["device_id"].as_str().unwrap(),
+            row["tag1"].as_str().unwrap(),
+        );
+        let repeat = row["repeat"].as_bool().unwrap();
+        assert!(
+            records.insert(key, Record { repeat }).is_none(),
+            "recorded twice: {row}"
+        );
+    }
+    records
 }

@@ -1,0 +1,171 @@
+//! AIOTF, ADM and store in one process. With `[sbi]` set their services are offered too, each on a port of its own, and
+//! registered: at an NRF elsewhere, or at one in this process.
+
+use std::sync::Arc;
+
+use ambit_adm::Adm;
+use ambit_aiotf::Aiotf;
+use ambit_aiotf::server::{Engine, Observer, Server, unix_ms};
+use ambit_protocol::AreaId;
+use ambit_sbi::adm::{self, AdmAccess, AdmGone, Job, SharedAdm};
+use ambit_sbi::aiotf;
+use ambit_sbi::nrf::client::NrfClient;
+use ambit_sbi::nrf::{Nrf, NrfConfig};
+use ambit_sbi::router::Router;
+use ambit_sbi::runtime::Runtime;
+use serde_json::{Value, json};
+use signal_hook::iterator::Signals;
+
+use super::{bind, bind_http, serve_until, served_areas, wait_for_lock};
+use crate::admin::AdminServer;
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::failure::Failure;
+use crate::followers::Followers;
+use crate::http::{self, AdmSnapshot, AiotfSnapshot, Snapshot};
+use crate::sbi::{Function, af_authorizations, issuer, nth_address};
+
+pub(super) fn run(
+    config: &Config,
+    observer: Option<Observer>,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
+    let n2 = bind("n2", config.n2.or_port(38412))?;
+    let http = bind_http(config)?;
+    let dir = DataDir::new(config)?;
+    let lock = wait_for_lock(&dir)?;
+    let now_ms = unix_ms();
+    let mut adm = dir.open_adm(config.adm()?, &lock, now_ms)?;
+    let aiotf_config = config.aiotf(instance_id(&mut adm)?)?;
+    let areas = served_areas(&aiotf_config);
+    let aiotf = Aiotf::new(aiotf_config, adm, now_ms);
+    let server =
+        Server::start_observed(n2, aiotf, observer).map_err(|error| Failure::io("n2", &error))?;
+    let services = match config.sbi.is_on() {
+        true => Some(Services::start(config, server.engine(), areas)?),
+        false => None,
+    };
+    let http = {
+        let engine = server.engine();
+        let routers = services.as_ref().map(|services| services.routers.clone());
+        let source = move || {
+            let mut snapshot = engine
+                .call(|aiotf| Snapshot {
+                    aiotf: Some(AiotfSnapshot::take(aiotf)),
+                    adm: Some(AdmSnapshot::take(aiotf.adm())),
+                    ..Snapshot::default()
+                })
+                .ok()?;
+            let routers = routers.iter().flatten();
+            snapshot.sbi = routers.flat_map(|router| router.counts()).collect();
+            Some(snapshot)
+        };
+        http::start(http, Arc::new(source))?
+    };
+    let admin = AdminServer::start(&dir, server.engine())?;
+    let followers = Followers::start(config, &dir, &server.engine())?;
+
+    let mut ready = json!({ "n2": server.local_addr().to_string(), "http": http.to_string() });
+    if let Some(services) = &services {
+        ambit_sbi::json::set(&mut ready, "sbi", services.addresses.clone());
+    }
+    serve_until(&ready, signals)?;
+    if let Some(services) = services {
+        services.stop();
+    }
+    drop(admin);
+    let stopped = server.stop();
+    let mut aiotf = stopped.map_err(|stopped| Failure::resource("stopped", stopped))?;
+    aiotf.adm().close(unix_ms());
+    followers.stop();
+    drop(lock);
+    Ok(())
+}
+
+/// The ADM within the engine.
+struct InEngine(Engine<Adm>);
+
+impl AdmAccess for InEngine {
+    fn run(&self, job: Job) -> Result<(), AdmGone> {
+        self.0
+            .call(move |aiotf| job(aiotf.adm()))
+            .map_err(|_| AdmGone)
+    }
+}
+
+/// What is offered on the SBI.
+struct Services {
+    functions: Vec<(Function, NrfClient)>,
+    routers: Vec<Arc<Router>>,
+    addresses: Value,
+}
+
+impl Services {
+    fn start(config: &Config, engine: Engine<Adm>, areas: Vec<AreaId>) -> Result<Self, Failure> {
+        let runtime = Runtime::start().map_err(|error| Failure::io("sbi", &error))?;
+        let runtime = Arc::new(runtime);
+        let first = config
+            .sbi
+            .listen
+            .unwrap_or_else(|| ([127, 0, 0, 1], 29510).into());
+        let mut addresses = json!({});
+        let mut routers = Vec::new();
+        let nrf_root = match &config.sbi.nrf {
+            Some(root) => root.clone(),
+            None => {
+                let function = Function::open(config, &runtime, "nrf", "NRF")?;
+                let nrf = Nrf::new(NrfConfig::default(), issuer(config)?);
+                let (address, router) = function.serve(bind("sbi", first)?, nrf.routes())?;
+                ambit_sbi::json::set(&mut addresses, "nrf", address.to_string());
+                routers.push(router);
+                format!("{}://{address}", function.scheme())
+            }
+        };
+        let adm_function = Function::open(config, &runtime, "adm", "ADM")?;
+        let nrf = adm_function.nrf(&nrf_root)?;
+        let shared: SharedAdm = Arc::new(InEngine(engine.clone()));
+        let listener = bind("sbi", nth_address(first, 1)?)?;
+        let routes = adm::routes(&shared, af_authorizations(config)?);
+        let (address, router) = adm_function.serve(listener, routes)?;
+        ambit_sbi::json::set(&mut addresses, "adm", address.to_string());
+        routers.push(router);
+        adm_function.register(&nrf, address, adm::SERVICES, Vec::new());
+        let aiotf_function = Function::open(config, &runtime, "aiotf", "AIOTF")?;
+        let aiotf_nrf = aiotf_function.nrf(&nrf_root)?;
+        let listener = bind("sbi", nth_address(first, 2)?)?;
+        let client = aiotf_function.client().clone();
+        let routes = aiotf::routes(Arc::new(engine), client, aiotf_function.id);
+        let (address, router) = aiotf_function.serve(listener, routes)?;
+        ambit_sbi::json::set(&mut addresses, "aiotf", address.to_string());
+        routers.push(router);
+        aiotf_function.register(&aiotf_nrf, address, aiotf::SERVICES, areas);
+        Ok(Self {
+            functions: vec![(adm_function, nrf), (aiotf_function, aiotf_nrf)],
+            routers,
+            addresses,
+        })
+    }
+
+    fn stop(self) {
+        for (function, nrf) in &self.functions {
+            function.deregister(nrf);
+        }
+    }
+}
+
+/// The NF instance ID, made once per store (UUID version 4).
+fn instance_id(adm: &mut Adm) -> Result<[u8; 16], Failure> {
+    const NAME: &str = "aiotf_id";
+    if let Some(id) = adm.store().meta(NAME)?
+        && let Ok(id) = id.try_into()
+    {
+        return Ok(id);
+    }
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| Failure::resource("entropy_failed", error))?;
+    let [_, _, _, _, _, _, version, _, variant, ..] = &mut id;
+    *version = (*version & 0x0f) | 0x40;
+    *variant = (*variant & 0x3f) | 0x80;
+    adm.store().meta_set(NAME, &id)?;
+    Ok(id)
+}

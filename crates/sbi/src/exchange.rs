@@ -1,0 +1,190 @@
+//! One request and its answer, as the services see them: parsed, bounded, authorised.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+
+use crate::pki::Identity;
+use crate::problem::Problem;
+use crate::token::Claims;
+
+/// A request.
+pub struct Exchange {
+    /// What stands in the path in place of the `{}` of the route, decoded.
+    pub path: Vec<String>,
+    /// The query.
+    pub query: Pairs,
+    /// The header.
+    pub headers: HeaderMap,
+    /// The body; null when the operation takes none.
+    pub body: Body,
+    /// Who asks.
+    pub caller: Caller,
+    /// Until when the client wants its answer.
+    pub deadline: Instant,
+}
+
+/// A body as it was understood.
+pub enum Body {
+    /// The operation takes none.
+    None,
+    /// JSON, and which of the allowed media types it came as.
+    Json(Value, &'static str),
+    /// `application/x-www-form-urlencoded`.
+    Form(Pairs),
+    /// JSON with binary parts (`multipart/related`), by content ID.
+    Parts(Value, crate::multipart::Parts),
+}
+
+/// Who asks.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    /// What its certificate says; `None` on plain HTTP.
+    pub certificate: Option<Identity>,
+    /// What its token says; `None` where none is asked for.
+    pub token: Option<Claims>,
+}
+
+// Bodies and header fields hold keys and tokens: none of them is printed.
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Exchange({:?}, ..)", self.path)
+    }
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Reply({}, ..)", self.status)
+    }
+}
+
+impl Exchange {
+    /// A part of the path.
+    pub fn path(&self, n: usize) -> &str {
+        self.path.get(n).map_or("", String::as_str)
+    }
+
+    /// The JSON body.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn json(&self) -> Result<&Value, Problem> {
+        match &self.body {
+            Body::Json(value, _) | Body::Parts(value, _) => Ok(value),
+            _ => Err(Problem::message_format("the body must be JSON")),
+        }
+    }
+
+    /// A header's text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// Names and values of a query or form.
+#[derive(Clone, Default)]
+pub struct Pairs(Vec<(String, String)>);
+
+impl Pairs {
+    /// Pairs at most; what comes after is not looked at.
+    const MAX: usize = 256;
+
+    /// Parses a query or form.
+    pub fn parse(octets: &[u8]) -> Self {
+        let pairs = form_urlencoded::parse(octets).into_owned();
+        Self(pairs.take(Self::MAX).collect())
+    }
+
+    /// The first value of a name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).first().copied()
+    }
+
+    /// All values of a name.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        let with_name = self.0.iter().filter(|(found, _)| found == name);
+        with_name.map(|(_, value)| value.as_str()).collect()
+    }
+}
+
+/// An answer.
+#[derive(Clone)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// The body, if there is one.
+    pub body: Option<Value>,
+    /// Its media type.
+    pub media_type: &'static str,
+    /// Further header fields.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Reply {
+    /// 200 with a body.
+    pub const fn ok(body: Value) -> Self {
+        Self {
+            status: 200,
+            body: Some(body),
+            media_type: "application/json",
+            headers: Vec::new(),
+        }
+    }
+
+    /// 204.
+    pub const fn no_content() -> Self {
+        Self {
+            status: 204,
+            body: None,
+            media_type: "application/json",
+            headers: Vec::new(),
+        }
+    }
+
+    /// 201 with a body and the URI of what was made.
+    pub fn created(location: &str, body: Value) -> Self {
+        Self {
+            status: 201,
+            ..Self::ok(body)
+        }
+        .with(hyper::header::LOCATION, location)
+    }
+
+    /// With a header field; one that cannot be sent is left out.
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, value: &str) -> Self {
+        self.headers
+            .extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
+        self
+    }
+
+    /// The answer that says what is wrong.
+    pub fn problem(problem: &Problem) -> Self {
+        let mut reply = Self {
+            status: problem.status,
+            body: Some(problem.to_json()),
+            media_type: "application/problem+json",
+            headers: Vec::new(),
+        };
+        if let Some(seconds) = problem.retry_after_s {
+            reply = reply.with(hyper::header::RETRY_AFTER, &seconds.to_string());
+        }
+        if let Some(allowed) = &problem.allowed {
+            let name = match problem.status {
+                405 => hyper::header::ALLOW,
+                _ => hyper::header::ACCEPT,
+            };
+            reply = reply.with(name, allowed);
+        }
+        if let Some(error) = problem.token_error {
+            let challenge = match error {
+                "" => Cow::Borrowed("Bearer"),
+                error => Cow::Owned(format!("Bearer error=\"{error}\"")),
+            };
+            reply = reply.with(hyper::header::WWW_AUTHENTICATE, &challenge);
+        }
+        reply
+    }
+}
