@@ -18,6 +18,7 @@
 //! | [`attack`] | the threat list as attacks that run, with their controls |
 //! | [`compare`] | what the credential modes cost, counted |
 //! | [`models`] | symbolic models and state machines, with their broken twins |
+//! | [`postgres`] | PostgreSQL servers for tests and measurements |
 //! | [`demo`] | the scene of `ambit demo` |
 #![forbid(unsafe_code)]
 
@@ -30,6 +31,7 @@ pub mod intruder;
 pub mod judge;
 pub mod measurements;
 pub mod models;
+pub mod postgres;
 pub mod reader;
 pub mod scenario;
 pub mod stage;

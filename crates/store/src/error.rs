@@ -117,7 +117,28 @@ pub enum StoreError {
     /// A failed transaction could not be undone. This handle is dead: drop it and open the store anew.
     #[error("the store cannot undo a failed transaction and must be opened anew")]
     Unusable,
-    /// Anything else SQLite reports: a defect of this crate.
+    /// The database cannot be reached, or does not take writes. Nothing is accepted meanwhile; the next call tries again.
+    /// Whether the call that failed was carried out may not be known, and is found out before anything else is done.
+    #[error("the database cannot be used: {detail}")]
+    Unreachable {
+        /// What is the matter.
+        detail: String,
+    },
+    /// The database has lost records that it had acknowledged: an older copy, or a standby that lagged behind.
+    #[error(
+        "the database is an older copy: it lacks records from {first} on that had been accepted"
+    )]
+    WentBack {
+        /// Id of the first that is missing.
+        first: i64,
+    },
+    /// The URL of the database makes no sense.
+    #[error("url: {rule}")]
+    Url {
+        /// The part and the rule.
+        rule: String,
+    },
+    /// Anything else the database reports: a defect of this crate.
     #[error("unexpected error in the store: {detail}")]
     Engine {
         /// What SQLite said.
@@ -147,6 +168,9 @@ impl StoreError {
             Self::ReadOnly => "read_only",
             Self::Corrupt { .. } => "corrupt",
             Self::Unusable => "unusable",
+            Self::Unreachable { .. } => "unreachable",
+            Self::WentBack { .. } => "went_back",
+            Self::Url { .. } => "store_url",
             Self::Engine { .. } => "engine",
         }
     }

@@ -60,6 +60,22 @@ impl CheckpointRow {
     }
 }
 
+/// Bits of a record's id that are its place among those of its writer.
+const PLACE_BITS: u32 = 40;
+
+/// Who numbered a record: each process that accepts into a shared store has a chain of its own. In an embedded store there is
+/// one, 0.
+#[must_use]
+pub const fn writer(record: i64) -> i64 {
+    record >> PLACE_BITS
+}
+
+/// Whether a record is the first of its chain: what it is linked to is zeros.
+#[must_use]
+pub const fn is_first(record: i64) -> bool {
+    record & ((1 << PLACE_BITS) - 1) == 1
+}
+
 /// The link that follows `previous`.
 #[must_use]
 pub fn link(previous: &[u8; 32], digest: &[u8; 32]) -> [u8; 32] {

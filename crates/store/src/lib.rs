@@ -10,14 +10,17 @@
 //!
 //! The store never sees a key in clear: device keys and chain seeds arrive wrapped and leave wrapped.
 
+mod checks;
 mod error;
 pub mod evidence;
+mod postgres;
 mod rows;
 mod sqlite;
 mod subscriber_rows;
 
 pub use error::StoreError;
 pub use evidence::{CheckpointRow, EvidenceFault, EvidenceFaultKind, EvidenceHead};
+pub use postgres::{PostgresStore, PostgresUrl};
 pub use rows::{
     AlarmRow, ChainRow, DeviceRow, EventFilter, EventRow, Insert, LastRecord, NewDevice, NewEvent,
     NewRecord, RecordFilter, RecordRow,
@@ -155,6 +158,23 @@ pub trait Store: Send {
         f: &mut dyn FnMut(LastRecord),
     ) -> Result<(), StoreError>;
 
+    /// Every record of some devices with `epoch >= since_epoch` and `time_ms >= since_ms`, in the order of time, if there may
+    /// be any that this process has not been told of: accepted by another process, or in a commit whose answer was lost.
+    /// Nothing in a store that one process has for itself.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`].
+    fn records_by_others(
+        &mut self,
+        devices: &[i64],
+        since_epoch: u32,
+        since_ms: i64,
+        f: &mut dyn FnMut(LastRecord),
+    ) -> Result<(), StoreError> {
+        let _ = (devices, since_epoch, since_ms, f);
+        Ok(())
+    }
+
     /// One record by its key.
     fn record(
         &mut self,
@@ -163,7 +183,8 @@ pub trait Store: Send {
         tag1: &[u8],
     ) -> Result<Option<RecordRow>, StoreError>;
 
-    /// Walks the records that pass `filter` in insertion order (ascending id), until `f` breaks.
+    /// Walks the records that pass `filter` in insertion order (ascending id), until `f` breaks. Where several writers share
+    /// the store, each one's are in that order and all together by time.
     fn records_for_each(
         &mut self,
         filter: &RecordFilter<'_>,
@@ -173,7 +194,7 @@ pub trait Store: Send {
     /// The number of records ever accepted.
     fn record_count(&mut self) -> Result<u64, StoreError>;
 
-    /// The last record and its link.
+    /// The last record and its link; of this process, where several share the store.
     fn evidence_head(&mut self) -> Result<EvidenceHead, StoreError>;
 
     /// Adds a signed checkpoint.
@@ -220,7 +241,9 @@ pub trait Store: Send {
     /// The newest beacon chain of this SNID.
     fn chain(&mut self, snid: &[u8; 9]) -> Result<Option<ChainRow>, StoreError>;
 
-    /// Adds a chain, which becomes the newest of its SNID. Earlier ones are kept.
+    /// Adds a chain, which becomes the newest of its SNID. Earlier ones are kept. One that begins no later than the last epoch
+    /// issued of the newest is left out: another process has laid its chain first, and epochs never go back. So what counts
+    /// afterwards is what [`Store::chain`] says.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] if its first epoch is after its last, or its period is 0.
@@ -237,4 +260,13 @@ pub trait Store: Send {
 
     /// Sets a named value.
     fn meta_set(&mut self, name: &str, value: &[u8]) -> Result<(), StoreError>;
+
+    /// Sets a named value unless it is set, and returns the one that is: several processes that start at once agree.
+    fn meta_init(&mut self, name: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+        if let Some(there) = self.meta(name)? {
+            return Ok(there);
+        }
+        self.meta_set(name, value)?;
+        Ok(value.to_vec())
+    }
 }

@@ -230,7 +230,7 @@ pub struct RecordFilter<'a> {
     pub device_id: Option<&'a [u8]>,
     /// Only those with `time_ms` at or after this.
     pub since_ms: Option<i64>,
-    /// Only those inserted after the record with this id.
+    /// Only those inserted after the record with this id, by the same writer: each has an order of its own.
     pub after_id: Option<i64>,
 }
 
@@ -255,6 +255,22 @@ pub struct NewEvent<'a> {
     pub count: u64,
     /// The rest, as a JSON object.
     pub detail: &'a str,
+}
+
+impl NewEvent<'_> {
+    /// What its alarm is about, as one value to compare by: the device, else the place.
+    pub(crate) fn subject(&self) -> Vec<u8> {
+        match self.device_id {
+            Some(device_id) => [&[1], device_id].concat(),
+            None => [
+                &[0][..],
+                &self.area_id.unwrap_or_default(),
+                &self.gnb_id.unwrap_or_default().to_be_bytes(),
+                &self.reader_index.unwrap_or_default().to_be_bytes(),
+            ]
+            .concat(),
+        }
+    }
 }
 
 /// An event as stored; the fields are those of [`NewEvent`].

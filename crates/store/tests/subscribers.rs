@@ -33,11 +33,14 @@ fn account(supi: &str, sqn: u64) -> NewSubscriber<'_> {
     }
 }
 
-fn with(sqn: u64) -> SqliteStore {
-    let mut store = SqliteStore::in_memory().unwrap();
-    let ids = store.subscribers_insert(&[device(b"a")], &[account("imsi-001010000000001", sqn)]);
-    assert_eq!(ids.unwrap(), [1]);
-    store
+/// Runs a test on each store, with one subscriber in it.
+fn with(name: &str, sqn: u64, test: impl Fn(&mut dyn Store)) {
+    common::on_each(name, |store| {
+        let ids =
+            store.subscribers_insert(&[device(b"a")], &[account("imsi-001010000000001", sqn)]);
+        assert_eq!(ids.unwrap(), [1]);
+        test(store);
+    });
 }
 
 fn record(tag1: &[u8]) -> NewRecord<'_> {
@@ -71,58 +74,61 @@ fn registered(challenge: u64, key: &[u8]) -> Registered<'_> {
 
 #[test]
 fn seq_rises_by_one_and_ind_goes_round() {
-    let mut store = with(0);
-    for n in 1..=100u64 {
-        let challenge = store.sqn_allocate(1).unwrap();
-        assert_eq!((challenge.sqn >> 5, challenge.sqn & 31), (n, n % 32));
-        assert_eq!(challenge.number, n);
-    }
+    with("ind", 0, |store| {
+        for n in 1..=100u64 {
+            let challenge = store.sqn_allocate(1).unwrap();
+            assert_eq!((challenge.sqn >> 5, challenge.sqn & 31), (n, n % 32));
+            assert_eq!(challenge.number, n);
+        }
+    });
 }
 
 #[test]
 fn subscribers_are_walked_by_device_until_the_reader_has_enough() {
-    let mut store = with(7);
-    let (devices, supis) = (
-        [device(b"b"), device(b"c")],
-        ["imsi-001010000000003", "imsi-001010000000002"],
-    );
-    let operators = NewDevice {
-        credential: "operator",
-        ..device(b"operator's")
-    };
-    store.devices_insert(&[operators]).unwrap();
-    store
-        .subscribers_insert(&devices, &supis.map(|supi| account(supi, 9)))
-        .unwrap();
-    let mut walk = |most: usize| {
-        let mut seen = Vec::new();
-        let f = &mut |row: SubscriberRow| {
-            seen.push((row.device, row.supi, row.sqn));
-            if seen.len() < most {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
+    with("walked", 7, |store| {
+        let (devices, supis) = (
+            [device(b"b"), device(b"c")],
+            ["imsi-001010000000003", "imsi-001010000000002"],
+        );
+        let plain = NewDevice {
+            credential: "operator",
+            ..device(b"operator's")
         };
-        store.subscribers_for_each(f).unwrap();
-        seen
-    };
-    let all = walk(9);
-    assert_eq!(all.len(), 3);
-    assert_eq!(all[0], (1, "imsi-001010000000001".into(), 7));
-    assert_eq!(all[1], (3, "imsi-001010000000003".into(), 9));
-    assert_eq!(walk(2), all[..2]);
+        store.devices_insert(&[plain]).unwrap();
+        store
+            .subscribers_insert(&devices, &supis.map(|supi| account(supi, 9)))
+            .unwrap();
+        let mut walk = |most: usize| {
+            let mut seen = Vec::new();
+            let f = &mut |row: SubscriberRow| {
+                seen.push((row.device, row.supi, row.sqn));
+                if seen.len() < most {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            };
+            store.subscribers_for_each(f).unwrap();
+            seen
+        };
+        let all = walk(9);
+        assert_eq!(all.len(), 3);
+        assert_eq!(all[0], (1, "imsi-001010000000001".into(), 7));
+        assert_eq!(all[1], (3, "imsi-001010000000003".into(), 9));
+        assert_eq!(walk(2), all[..2]);
+    });
 }
 
 #[test]
 fn at_its_end_seq_does_not_wrap() {
-    let mut store = with((SEQ_MAX - 1) << 5);
-    assert_eq!(store.sqn_allocate(1).unwrap().sqn >> 5, SEQ_MAX);
-    let refused = store.sqn_allocate(1);
-    assert_eq!(refused.unwrap_err().name(), "sqn_exhausted");
-    assert_eq!(store.sqn_allocate(9).unwrap_err().name(), "unknown_device");
-    let row = store.subscriber("imsi-001010000000001").unwrap().unwrap();
-    assert_eq!(row.sqn >> 5, SEQ_MAX);
+    with("seq-end", (SEQ_MAX - 1) << 5, |store| {
+        assert_eq!(store.sqn_allocate(1).unwrap().sqn >> 5, SEQ_MAX);
+        let refused = store.sqn_allocate(1);
+        assert_eq!(refused.unwrap_err().name(), "sqn_exhausted");
+        assert_eq!(store.sqn_allocate(9).unwrap_err().name(), "unknown_device");
+        let row = store.subscriber("imsi-001010000000001").unwrap().unwrap();
+        assert_eq!(row.sqn >> 5, SEQ_MAX);
+    });
 }
 
 /// TS 33.102 clause 6.3.5: what is good for the card stays, everything else becomes SEQ_MS.
@@ -139,94 +145,94 @@ fn a_resynchronisation_changes_only_what_the_card_would_refuse() {
         (SEQ_MAX, 3, 4),
         (0, SEQ_MAX - 1, SEQ_MAX),
     ] {
-        let mut store = with(network << 5 | 7);
-        store.sqn_resync(1, card << 5).unwrap();
-        let challenge = store.sqn_allocate(1).unwrap();
-        assert_eq!(challenge.sqn >> 5, next, "network {network}, card {card}");
-        assert_eq!(challenge.sqn & 31, 8);
+        with("resync", network << 5 | 7, |store| {
+            store.sqn_resync(1, card << 5).unwrap();
+            let challenge = store.sqn_allocate(1).unwrap();
+            assert_eq!(challenge.sqn >> 5, next, "network {network}, card {card}");
+            assert_eq!(challenge.sqn & 31, 8);
+        });
     }
 }
 
-/// Several processes on one file: threads with handles of their own.
+/// Several processes on one store: threads with handles of their own.
 #[test]
 fn no_number_goes_out_twice() {
-    let path = common::directory("no_number_twice").join(FILE_NAME);
-    let mut store = SqliteStore::open(&path).unwrap();
-    store
-        .subscribers_insert(&[device(b"a")], &[account("imsi-001010000000001", 0)])
-        .unwrap();
-    let threads: Vec<_> = (0..4)
-        .map(|_| {
-            let path = path.clone();
-            std::thread::spawn(move || {
-                let mut store = SqliteStore::open(&path).unwrap();
+    common::on_each_shared("no-number-twice", |open| {
+        let mut store = open();
+        store
+            .subscribers_insert(&[device(b"a")], &[account("imsi-001010000000001", 0)])
+            .unwrap();
+        let all: Vec<u64> = std::thread::scope(|scope| {
+            let take = || {
+                let mut store = open();
                 let take = |_| store.sqn_allocate(1).unwrap().sqn;
                 (0..100).map(take).collect::<Vec<u64>>()
-            })
-        })
-        .collect();
-    let all: Vec<u64> = threads
-        .into_iter()
-        .flat_map(|thread| thread.join().unwrap())
-        .collect();
-    assert_eq!(all.len(), 400);
-    assert_eq!(all.iter().collect::<HashSet<_>>().len(), 400);
-    assert_eq!(store.sqn_allocate(1).unwrap().sqn >> 5, 401);
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
+            let taken = threads.into_iter().map(|thread| thread.join().unwrap());
+            taken.flatten().collect()
+        });
+        assert_eq!(all.len(), 400);
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), 400);
+        assert_eq!(store.sqn_allocate(1).unwrap().sqn >> 5, 401);
+    });
 }
 
 #[test]
 fn a_registration_is_record_and_key_or_neither() {
-    let mut store = with(0);
-    for _ in 0..3 {
-        store.sqn_allocate(1).unwrap();
-    }
-    let first = store.registration_commit(&record(&[1; 8]), &registered(2, b"two"));
-    assert!(matches!(first, Ok(Insert::New { .. })));
-    let row = store.device(b"a").unwrap().unwrap();
-    assert_eq!((&row.wrapped_key[..], row.key_version), (&b"two"[..], 2));
-    let credential = CredentialRow::Uicc {
-        key_until_ms: Some(5000),
-    };
-    assert_eq!(row.credential, credential);
+    with("registration", 0, |store| {
+        for _ in 0..3 {
+            store.sqn_allocate(1).unwrap();
+        }
+        let first = store.registration_commit(&record(&[1; 8]), &registered(2, b"two"));
+        assert!(matches!(first, Ok(Insert::New { .. })));
+        let row = store.device(b"a").unwrap().unwrap();
+        assert_eq!((&row.wrapped_key[..], row.key_version), (&b"two"[..], 2));
+        let credential = CredentialRow::Uicc {
+            key_until_ms: Some(5000),
+        };
+        assert_eq!(row.credential, credential);
 
-    // The same again: no new key, even if one is offered.
-    let again = store.registration_commit(&record(&[1; 8]), &registered(2, b"xxx"));
-    assert!(matches!(again, Ok(Insert::Duplicate { .. })));
-    // An answer to an earlier challenge, held back until now.
-    let late = store.registration_commit(&record(&[9; 8]), &registered(1, b"one"));
-    assert!(matches!(late, Ok(Insert::StaleChallenge)));
-    let row = store.device(b"a").unwrap().unwrap();
-    assert_eq!((&row.wrapped_key[..], row.key_version), (&b"two"[..], 2));
-    assert_eq!(store.record_count().unwrap(), 1);
+        // The same again: no new key, even if one is offered.
+        let again = store.registration_commit(&record(&[1; 8]), &registered(2, b"xxx"));
+        assert!(matches!(again, Ok(Insert::Duplicate { .. })));
+        // An answer to an earlier challenge, held back until now.
+        let late = store.registration_commit(&record(&[9; 8]), &registered(1, b"one"));
+        assert!(matches!(late, Ok(Insert::StaleChallenge)));
+        let row = store.device(b"a").unwrap().unwrap();
+        assert_eq!((&row.wrapped_key[..], row.key_version), (&b"two"[..], 2));
+        assert_eq!(store.record_count().unwrap(), 1);
 
-    // No subscriber: the record goes as well.
-    let plain = NewDevice {
-        credential: "operator",
-        ..device(b"b")
-    };
-    store.devices_insert(&[plain]).unwrap();
-    let stranger = NewRecord {
-        device: 2,
-        ..record(&[3; 8])
-    };
-    assert!(
-        store
-            .registration_commit(&stranger, &registered(1, b"k"))
-            .is_err()
-    );
-    assert_eq!(store.record_count().unwrap(), 1);
+        // No subscriber: the record goes as well.
+        let plain = NewDevice {
+            credential: "operator",
+            ..device(b"b")
+        };
+        store.devices_insert(&[plain]).unwrap();
+        let stranger = NewRecord {
+            device: 2,
+            ..record(&[3; 8])
+        };
+        assert!(
+            store
+                .registration_commit(&stranger, &registered(1, b"k"))
+                .is_err()
+        );
+        assert_eq!(store.record_count().unwrap(), 1);
+    });
 }
 
 #[test]
 fn a_supi_stands_once_and_all_or_none_goes_in() {
-    let mut store = with(0);
-    let devices = [device(b"b"), device(b"c")];
-    let accounts = [account("imsi-2", 0), account("imsi-001010000000001", 0)];
-    let refused = store.subscribers_insert(&devices, &accounts).unwrap_err();
-    assert!(matches!(refused, StoreError::SubscriberExists { index: 1 }));
-    assert_eq!(store.device_count().unwrap(), 1);
-    let bad = [account("imsi-2", SQN_MAX + 1)];
-    assert!(store.subscribers_insert(&devices[..1], &bad).is_err());
+    with("supi", 0, |store| {
+        let devices = [device(b"b"), device(b"c")];
+        let accounts = [account("imsi-2", 0), account("imsi-001010000000001", 0)];
+        let refused = store.subscribers_insert(&devices, &accounts).unwrap_err();
+        assert!(matches!(refused, StoreError::SubscriberExists { index: 1 }));
+        assert_eq!(store.device_count().unwrap(), 1);
+        let bad = [account("imsi-2", SQN_MAX + 1)];
+        assert!(store.subscribers_insert(&devices[..1], &bad).is_err());
+    });
 }
 
 /// A file of schema version 1, with what it holds, is brought up to date.
@@ -287,29 +293,30 @@ fn a_store_of_version_2_is_migrated() {
 /// Whoever is `uicc` has a subscriber's row, and the other way round.
 #[test]
 fn the_credential_fits_the_way_a_device_comes_in() {
-    let mut store = with(0);
-    let on_card = NewDevice {
-        credential: "uicc-aiot",
-        ..device(b"b")
-    };
-    store.devices_insert(&[on_card]).unwrap();
-    let row = store.device(b"b").unwrap().unwrap();
-    assert_eq!(row.credential, CredentialRow::UiccAiot);
-    for credential in ["uicc", "card", ""] {
+    with("credential", 0, |store| {
+        let on_card = NewDevice {
+            credential: "uicc-aiot",
+            ..device(b"b")
+        };
+        store.devices_insert(&[on_card]).unwrap();
+        let row = store.device(b"b").unwrap().unwrap();
+        assert_eq!(row.credential, CredentialRow::UiccAiot);
+        for credential in ["uicc", "card", ""] {
+            let bad = NewDevice {
+                credential,
+                ..device(b"c")
+            };
+            let refused = store.devices_insert(&[bad]).unwrap_err();
+            assert_eq!(
+                refused.to_string(),
+                "item 0 of the batch has an invalid credential"
+            );
+        }
         let bad = NewDevice {
-            credential,
+            credential: "operator",
             ..device(b"c")
         };
-        let refused = store.devices_insert(&[bad]).unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "item 0 of the batch has an invalid credential"
-        );
-    }
-    let bad = NewDevice {
-        credential: "operator",
-        ..device(b"c")
-    };
-    let refused = store.subscribers_insert(&[bad], &[account("imsi-9", 0)]);
-    assert!(refused.is_err());
+        let refused = store.subscribers_insert(&[bad], &[account("imsi-9", 0)]);
+        assert!(refused.is_err());
+    });
 }

@@ -1,33 +1,8 @@
 //! The hot path: a batch of acceptance records, decided by the database.
 
 use crate::evidence::{Content, EvidenceHead};
-use crate::{DATA_LEN_MAX, Insert, NewRecord, StoreError};
+use crate::{Insert, NewRecord, StoreError};
 use rusqlite::{CachedStatement, OptionalExtension, Statement, Transaction};
-
-/// Checks what the schema leaves open, before anything is written.
-pub(super) fn check(batch: &[NewRecord<'_>]) -> Result<(), StoreError> {
-    for (index, r) in batch.iter().enumerate() {
-        let field = if !matches!(r.tag1.len(), 4 | 8 | 16) {
-            "tag1"
-        } else if r.form > 5 {
-            "form"
-        } else if r.nonce.len() > 16 {
-            "nonce"
-        } else if r.cause > 15 {
-            "cause"
-        } else if r.seq > 15 {
-            "seq"
-        } else if r.data.len() > DATA_LEN_MAX {
-            "data"
-        } else if r.accept.len() > DATA_LEN_MAX {
-            "accept"
-        } else {
-            continue;
-        };
-        return Err(StoreError::Invalid { index, field });
-    }
-    Ok(())
-}
 
 /// Inserts what is new, unless its device has changed after the change number `followed`. `minute` is the minute last noted,
 /// see table `minute`; it holds only if the transaction does.

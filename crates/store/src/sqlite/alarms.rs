@@ -18,7 +18,7 @@ pub(super) fn raise(t: &Transaction<'_>, e: &NewEvent<'_>, count: i64) -> Result
     }
     t.prepare_cached(RAISE)?.execute((
         e.kind,
-        subject(e),
+        e.subject(),
         e.severity,
         e.device_id,
         e.area_id,
@@ -29,20 +29,6 @@ pub(super) fn raise(t: &Transaction<'_>, e: &NewEvent<'_>, count: i64) -> Result
         e.detail,
     ))?;
     Ok(())
-}
-
-/// What an alarm is about, as one value to compare by: the device, else the place.
-fn subject(e: &NewEvent<'_>) -> Vec<u8> {
-    match e.device_id {
-        Some(device_id) => [&[1], device_id].concat(),
-        None => [
-            &[0][..],
-            &e.area_id.unwrap_or_default(),
-            &e.gnb_id.unwrap_or_default().to_be_bytes(),
-            &e.reader_index.unwrap_or_default().to_be_bytes(),
-        ]
-        .concat(),
-    }
 }
 
 macro_rules! select {

@@ -3,18 +3,6 @@
 use crate::{ChainRow, StoreError};
 use rusqlite::{OptionalExtension, Transaction};
 
-/// Checks what the schema leaves open, before anything is written.
-pub(super) fn check(chain: &ChainRow) -> Result<(), StoreError> {
-    let field = if chain.first_epoch > chain.last_epoch {
-        "first_epoch"
-    } else if chain.period_s == 0 {
-        "period_s"
-    } else {
-        return Ok(());
-    };
-    Err(StoreError::Invalid { index: 0, field })
-}
-
 pub(super) fn newest(t: &Transaction<'_>, snid: &[u8; 9]) -> Result<Option<ChainRow>, StoreError> {
     let mut statement = t.prepare_cached(
         "SELECT seed_wrapped, first_epoch, last_epoch, period_s, origin_unix_s, epoch_issued FROM chain \
@@ -34,7 +22,11 @@ pub(super) fn newest(t: &Transaction<'_>, snid: &[u8; 9]) -> Result<Option<Chain
     Ok(chain.optional()?)
 }
 
+/// Adds a chain behind the newest, unless that one reaches as far: then another process was faster.
 pub(super) fn insert(t: &Transaction<'_>, chain: &ChainRow) -> Result<(), StoreError> {
+    if newest(t, &chain.snid)?.is_some_and(|newest| newest.epoch_issued >= chain.first_epoch) {
+        return Ok(());
+    }
     t.prepare_cached(
         "INSERT INTO chain (snid, seed_wrapped, first_epoch, last_epoch, period_s, origin_unix_s, epoch_issued) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",

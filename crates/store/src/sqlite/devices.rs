@@ -4,29 +4,6 @@ use crate::{CredentialRow, DeviceRow, NewDevice, StoreError};
 use rusqlite::{OptionalExtension, Row, Transaction};
 use std::ops::ControlFlow;
 
-/// Checks what the schema leaves open, before anything is written.
-pub(super) fn check(devices: &[NewDevice<'_>], credentials: &[&str]) -> Result<(), StoreError> {
-    for (index, d) in devices.iter().enumerate() {
-        let field = if !matches!(d.device_id.len(), 1..=128) {
-            "device_id"
-        } else if !matches!(d.device_type, "1" | "2a" | "2b" | "2c") {
-            "device_type"
-        } else if !matches!(d.suite, 1..=3) {
-            "suite"
-        } else if !matches!(d.form, "beacon" | "concealed" | "counter" | "blind" | "dt") {
-            "form"
-        } else if !matches!(d.tag_len, 4 | 8 | 16) {
-            "tag_len"
-        } else if !credentials.contains(&d.credential) {
-            "credential"
-        } else {
-            continue;
-        };
-        return Err(StoreError::Invalid { index, field });
-    }
-    Ok(())
-}
-
 pub(super) fn insert(
     t: &Transaction<'_>,
     devices: &[NewDevice<'_>],

@@ -12,6 +12,7 @@ mod subscribers;
 #[cfg(test)]
 mod tests;
 
+use crate::checks;
 use crate::{
     AlarmRow, ChainRow, Challenge, CheckpointRow, DeviceRow, EventFilter, EventRow, EvidenceFault,
     EvidenceHead, Insert, LastRecord, NewDevice, NewEvent, NewRecord, NewSubscriber, RecordFilter,
@@ -152,7 +153,7 @@ impl Store for SqliteStore {
         if batch.is_empty() {
             return Ok(());
         }
-        accept::check(batch)?;
+        checks::records(batch)?;
         outcomes.reserve(batch.len());
         let (mut minute, followed) = (self.minute_noted, self.followed);
         match self.write(|t| accept::insert(t, batch, outcomes, &mut minute, followed)) {
@@ -168,7 +169,7 @@ impl Store for SqliteStore {
     }
 
     fn devices_insert(&mut self, devices: &[NewDevice<'_>]) -> Result<Vec<i64>, StoreError> {
-        devices::check(devices, &["operator", "uicc-aiot"])?;
+        checks::devices(devices, &["operator", "uicc-aiot"])?;
         self.write(|t| devices::insert(t, devices))
     }
 
@@ -213,14 +214,8 @@ impl Store for SqliteStore {
         devices: &[NewDevice<'_>],
         subscribers: &[NewSubscriber<'_>],
     ) -> Result<Vec<i64>, StoreError> {
-        devices::check(devices, &["uicc"])?;
-        subscribers::check(subscribers)?;
-        if devices.len() != subscribers.len() {
-            return Err(StoreError::Invalid {
-                index: devices.len().min(subscribers.len()),
-                field: "supi",
-            });
-        }
+        checks::devices(devices, &["uicc"])?;
+        checks::subscribers(devices, subscribers)?;
         self.write(|t| subscribers::insert(t, devices, subscribers))
     }
 
@@ -248,7 +243,7 @@ impl Store for SqliteStore {
         record: &NewRecord<'_>,
         registered: &Registered<'_>,
     ) -> Result<Insert, StoreError> {
-        accept::check(std::slice::from_ref(record))?;
+        checks::records(std::slice::from_ref(record))?;
         let (mut minute, followed) = (self.minute_noted, self.followed);
         let outcome =
             self.write(|t| subscribers::commit(t, record, registered, &mut minute, followed))?;
@@ -346,7 +341,7 @@ impl Store for SqliteStore {
     }
 
     fn chain_insert(&mut self, chain: &ChainRow) -> Result<(), StoreError> {
-        chains::check(chain)?;
+        checks::chain(chain)?;
         self.write(|t| chains::insert(t, chain))
     }
 
@@ -360,6 +355,13 @@ impl Store for SqliteStore {
 
     fn meta_set(&mut self, name: &str, value: &[u8]) -> Result<(), StoreError> {
         self.write(|t| chains::meta_set(t, name, value))
+    }
+
+    fn meta_init(&mut self, name: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.write(|t| match chains::meta(t, name)? {
+            Some(there) => Ok(there),
+            None => chains::meta_set(t, name, value).map(|()| value.to_vec()),
+        })
     }
 }
 

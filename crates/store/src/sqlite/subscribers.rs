@@ -8,23 +8,6 @@ use crate::{
 use rusqlite::{OptionalExtension, Row, Transaction};
 use std::ops::ControlFlow;
 
-/// Checks what the schema leaves open, before anything is written.
-pub(super) fn check(subscribers: &[NewSubscriber<'_>]) -> Result<(), StoreError> {
-    for (index, s) in subscribers.iter().enumerate() {
-        let field = if s.supi.is_empty() || s.supi.len() > 256 {
-            "supi"
-        } else if s.algorithm != "milenage" && !s.algorithm.starts_with("tuak-") {
-            "algorithm"
-        } else if s.sqn > SQN_MAX {
-            "sqn"
-        } else {
-            continue;
-        };
-        return Err(StoreError::Invalid { index, field });
-    }
-    Ok(())
-}
-
 pub(super) fn insert(
     t: &Transaction<'_>,
     rows: &[NewDevice<'_>],

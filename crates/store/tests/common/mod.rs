@@ -2,15 +2,48 @@
 #![allow(dead_code, clippy::unwrap_used, unreachable_pub)]
 
 use ambit_store::{
-    FILE_NAME, Insert, NewDevice, NewRecord, RecordFilter, RecordRow, SqliteStore, Store,
+    FILE_NAME, Insert, NewDevice, NewRecord, PostgresStore, PostgresUrl, RecordFilter, RecordRow,
+    SqliteStore, Store,
 };
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
-/// Runs a test on a store in memory and on one in a file.
+#[path = "../../../lab/src/postgres.rs"]
+pub mod postgres;
+
+use postgres::PostgresServer;
+
+/// Runs a test on a store in memory, on one in a file and, where PostgreSQL is installed, on one in a database.
 pub fn on_each(name: &str, test: impl Fn(&mut dyn Store)) {
     test(&mut SqliteStore::in_memory().unwrap());
     test(&mut SqliteStore::open(&directory(name).join(FILE_NAME)).unwrap());
+    if let Some(url) = database(name) {
+        test(&mut PostgresStore::open(&url, None).unwrap());
+    }
+}
+
+/// A way to open one store again and again, in a file and, where PostgreSQL is installed, in a database.
+pub fn on_each_shared(name: &str, test: impl Fn(&(dyn Fn() -> Box<dyn Store> + Sync))) {
+    let path = directory(name).join(FILE_NAME);
+    test(&|| Box::new(SqliteStore::open(&path).unwrap()));
+    if let Some(url) = database(name) {
+        test(&|| Box::new(PostgresStore::open(&url, None).unwrap()));
+    }
+}
+
+/// The server of this test program.
+pub fn server() -> Option<&'static PostgresServer> {
+    static SERVER: OnceLock<Option<PostgresServer>> = OnceLock::new();
+    SERVER
+        .get_or_init(|| PostgresServer::start().unwrap())
+        .as_ref()
+}
+
+/// An empty database; `None` where PostgreSQL is not installed.
+pub fn database(name: &str) -> Option<PostgresUrl> {
+    let url = server()?.database(name).unwrap();
+    Some(PostgresUrl::new(&url, None).unwrap())
 }
 
 /// An empty directory of this name, on the disk the build is on.

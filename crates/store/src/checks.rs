@@ -1,0 +1,89 @@
+//! What the schemas leave open, checked before anything is written: alike for every store.
+
+use crate::{ChainRow, DATA_LEN_MAX, NewDevice, NewRecord, NewSubscriber, SQN_MAX, StoreError};
+
+/// Acceptance records.
+pub(crate) fn records(batch: &[NewRecord<'_>]) -> Result<(), StoreError> {
+    for (index, r) in batch.iter().enumerate() {
+        let field = if !matches!(r.tag1.len(), 4 | 8 | 16) {
+            "tag1"
+        } else if r.form > 5 {
+            "form"
+        } else if r.nonce.len() > 16 {
+            "nonce"
+        } else if r.cause > 15 {
+            "cause"
+        } else if r.seq > 15 {
+            "seq"
+        } else if r.data.len() > DATA_LEN_MAX {
+            "data"
+        } else if r.accept.len() > DATA_LEN_MAX {
+            "accept"
+        } else {
+            continue;
+        };
+        return Err(StoreError::Invalid { index, field });
+    }
+    Ok(())
+}
+
+/// Devices, of certain credentials.
+pub(crate) fn devices(devices: &[NewDevice<'_>], credentials: &[&str]) -> Result<(), StoreError> {
+    for (index, d) in devices.iter().enumerate() {
+        let field = if !matches!(d.device_id.len(), 1..=128) {
+            "device_id"
+        } else if !matches!(d.device_type, "1" | "2a" | "2b" | "2c") {
+            "device_type"
+        } else if !matches!(d.suite, 1..=3) {
+            "suite"
+        } else if !matches!(d.form, "beacon" | "concealed" | "counter" | "blind" | "dt") {
+            "form"
+        } else if !matches!(d.tag_len, 4 | 8 | 16) {
+            "tag_len"
+        } else if !credentials.contains(&d.credential) {
+            "credential"
+        } else {
+            continue;
+        };
+        return Err(StoreError::Invalid { index, field });
+    }
+    Ok(())
+}
+
+/// Subscribers, one for each device.
+pub(crate) fn subscribers(
+    devices: &[NewDevice<'_>],
+    subscribers: &[NewSubscriber<'_>],
+) -> Result<(), StoreError> {
+    if devices.len() != subscribers.len() {
+        return Err(StoreError::Invalid {
+            index: devices.len().min(subscribers.len()),
+            field: "supi",
+        });
+    }
+    for (index, s) in subscribers.iter().enumerate() {
+        let field = if s.supi.is_empty() || s.supi.len() > 256 {
+            "supi"
+        } else if s.algorithm != "milenage" && !s.algorithm.starts_with("tuak-") {
+            "algorithm"
+        } else if s.sqn > SQN_MAX {
+            "sqn"
+        } else {
+            continue;
+        };
+        return Err(StoreError::Invalid { index, field });
+    }
+    Ok(())
+}
+
+/// A beacon chain.
+pub(crate) fn chain(chain: &ChainRow) -> Result<(), StoreError> {
+    let field = if chain.first_epoch > chain.last_epoch {
+        "first_epoch"
+    } else if chain.period_s == 0 {
+        "period_s"
+    } else {
+        return Ok(());
+    };
+    Err(StoreError::Invalid { index: 0, field })
+}

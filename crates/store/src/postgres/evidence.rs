@@ -1,0 +1,157 @@
+//! The evidence chains, one for each writer: checkpoints, and the walk that proves them whole.
+
+use super::fault::Fault;
+use super::link::{Connector, Link, PATIENCE, PATIENCE_BULK};
+use super::records;
+use super::writer::{base, head};
+use crate::evidence::{link, record_digest};
+use crate::{CheckpointRow, EvidenceFault, EvidenceFaultKind, EvidenceHead, StoreError};
+use tokio_postgres::Row;
+
+pub(super) async fn checkpoint_insert(
+    link: &mut Link,
+    checkpoint: &CheckpointRow,
+) -> Result<(), Fault> {
+    link.client
+        .execute(
+            "INSERT INTO checkpoint (record, time_ms, link, signature) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            &[
+                &checkpoint.record,
+                &checkpoint.time_ms,
+                &&checkpoint.link[..],
+                &&checkpoint.signature[..],
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Checkpoints of the records from one on and before another, by record.
+pub(super) fn checkpoints(
+    connector: &mut Connector,
+    from: i64,
+    until: i64,
+) -> Result<Vec<CheckpointRow>, StoreError> {
+    connector.run(PATIENCE_BULK, async |link: &mut Link| {
+        let rows = link
+            .client
+            .query(
+                "SELECT record, link, time_ms, signature FROM checkpoint WHERE record >= $1 AND record < $2 \
+                 ORDER BY record, time_ms",
+                &[&from, &until],
+            )
+            .await?;
+        rows.iter().map(checkpoint).collect()
+    })
+}
+
+/// The head of the last writer, or of an owner's.
+pub(super) async fn last_head(
+    link: &mut Link,
+    owner: Option<[u8; 16]>,
+) -> Result<EvidenceHead, Fault> {
+    let owner = owner.map(Vec::from);
+    let row = link
+        .client
+        .query_opt(
+            "SELECT head, link FROM writer WHERE $1::BYTEA IS NULL OR owner = $1 ORDER BY writer DESC LIMIT 1",
+            &[&owner],
+        )
+        .await?;
+    row.map_or_else(|| Ok(EvidenceHead::default()), |row| head(&row))
+}
+
+fn checkpoint(row: &Row) -> Result<CheckpointRow, Fault> {
+    Ok(CheckpointRow {
+        record: row.try_get(0)?,
+        link: super::array(row.try_get(1)?, "a link")?,
+        time_ms: row.try_get(2)?,
+        signature: super::array(row.try_get(3)?, "a signature")?,
+    })
+}
+
+/// Walks all records and checkpoints, writer by writer, and hands every fault to `fault`. Returns the head of `own`, or of the
+/// last writer there is.
+pub(super) fn verify(
+    connector: &mut Connector,
+    own: Option<i64>,
+    is_signed: &mut dyn FnMut(&CheckpointRow) -> bool,
+    fault: &mut dyn FnMut(EvidenceFault),
+) -> Result<EvidenceHead, StoreError> {
+    let mut say = |record, kind| fault(EvidenceFault { record, kind });
+    let mut last = EvidenceHead::default();
+    let heads = connector.run(PATIENCE, async |link: &mut Link| {
+        let rows = link
+            .client
+            .query("SELECT head, link, writer FROM writer ORDER BY writer", &[])
+            .await?;
+        rows.iter()
+            .map(|row| Ok((row.try_get(2)?, head(row)?)))
+            .collect::<Result<Vec<(i64, EvidenceHead)>, Fault>>()
+    })?;
+    for (writer, stated) in heads {
+        let signed = checkpoints(connector, base(writer), base(writer + 1))?;
+        let found = walk(connector, (writer, stated), &signed, is_signed, &mut say)?;
+        if own.is_none_or(|own| own == writer) {
+            last = found;
+        }
+    }
+    Ok(last)
+}
+
+fn walk(
+    connector: &mut Connector,
+    (writer, stated): (i64, EvidenceHead),
+    signed: &[CheckpointRow],
+    is_signed: &mut dyn FnMut(&CheckpointRow) -> bool,
+    say: &mut dyn FnMut(i64, EvidenceFaultKind),
+) -> Result<EvidenceHead, StoreError> {
+    let mut good = Vec::new();
+    for checkpoint in signed {
+        match is_signed(checkpoint) {
+            true => good.push(*checkpoint),
+            false => say(checkpoint.record, EvidenceFaultKind::SignatureWrong),
+        }
+    }
+    let mut signed = good.into_iter().peekable();
+    // The link that the row before holds: a row is judged by it and by what it says itself, so one altered row shows alone.
+    let mut before = EvidenceHead {
+        record: base(writer),
+        link: [0; 32],
+    };
+    loop {
+        // What is beyond the stated head was not there when it was read.
+        let page = connector.run(PATIENCE_BULK, async |link: &mut Link| {
+            records::page_of(link, before.record, stated.record, i64::MIN).await
+        })?;
+        if page.is_empty() {
+            break;
+        }
+        for row in page {
+            if row.id != before.record + 1 {
+                say(before.record + 1, EvidenceFaultKind::Missing);
+            }
+            if link(&before.link, &record_digest(&row)) != row.link {
+                say(row.id, EvidenceFaultKind::Altered);
+            }
+            before = EvidenceHead {
+                record: row.id,
+                link: row.link,
+            };
+            while let Some(checkpoint) = signed.next_if(|c| c.record <= row.id) {
+                if checkpoint.record != row.id || checkpoint.link != row.link {
+                    say(checkpoint.record, EvidenceFaultKind::NotAsSigned);
+                }
+            }
+        }
+    }
+    if before.record != stated.record {
+        say(before.record + 1, EvidenceFaultKind::Missing);
+    } else if before.link != stated.link {
+        say(before.record, EvidenceFaultKind::Altered);
+    }
+    for checkpoint in signed.filter(|c| c.record > stated.record) {
+        say(checkpoint.record, EvidenceFaultKind::NotAsSigned);
+    }
+    Ok(before)
+}
