@@ -19,7 +19,14 @@ pub(crate) struct BeaconSource {
     newest: Option<RandN>,
     /// The oldest epoch whose reports are accepted, by what the store can know: see [`BeaconSource::at`].
     oldest: u32,
+    /// The store has lost records: what they guarded must be out of force before anything is accepted again.
+    is_doubted: bool,
+    /// When it was last looked whether another process has begun an epoch or a chain.
+    looked_ms: i64,
 }
+
+/// How often it is looked what other processes have begun, in ms.
+const LOOK_MS: u64 = 1000;
 
 impl BeaconSource {
     /// The network's newest chain, or a first one.
@@ -48,11 +55,19 @@ impl BeaconSource {
         entropy: &mut Entropy,
         now_ms: i64,
     ) -> Result<Beacons, OpenError> {
+        if now_ms.abs_diff(self.looked_ms) >= LOOK_MS {
+            self.looked_ms = now_ms;
+            // A store that fails here fails at the records too, and there it counts.
+            if let Ok(Some(row)) = store.chain(config.snid.octets()) {
+                self.adopt(config, row, kek, now_ms)?;
+            }
+        }
         let mut epoch = self.epoch(now_ms);
         // Whether the epoch changed while no process was there to see it. The store may then be an older copy, put back,
         // that lacks the records of this epoch and of the one before: their reports would be accepted once more. So neither
         // is accepted, and the epoch after it, which nobody has heard yet, begins early.
-        let is_unseen = self.newest.is_none() && epoch > self.row.epoch_issued.into();
+        let is_unseen =
+            self.is_doubted || (self.newest.is_none() && epoch > self.row.epoch_issued.into());
         epoch += u64::from(is_unseen);
         if epoch > u64::from(self.row.last_epoch) {
             let issued = Some(self.row.epoch_issued);
@@ -64,10 +79,16 @@ impl BeaconSource {
         if epoch > self.row.epoch_issued {
             store.chain_set_epoch(&self.row.snid, epoch)?;
             self.row.epoch_issued = epoch;
+            self.is_doubted = false;
             if is_unseen {
                 self.oldest = epoch;
             }
+            // Another process may have gone further, or laid a new chain, before this one wrote.
+            if let Some(row) = store.chain(config.snid.octets())? {
+                self.adopt(config, row, kek, now_ms)?;
+            }
         }
+        let epoch = epoch.max(self.row.epoch_issued);
         let current = match self.newest {
             Some(rand_n) if rand_n.epoch() == epoch => rand_n,
             _ => self.chain.rand_n(epoch).ok_or(EPOCHS_OVER)?,
@@ -91,6 +112,40 @@ impl BeaconSource {
             current_until_ms: self.start_ms(epoch.saturating_add(1)),
             previous,
         })
+    }
+
+    /// The highest epoch issued.
+    pub(crate) const fn issued(&self) -> u32 {
+        self.row.epoch_issued
+    }
+
+    /// Lets the next epoch begin at once, and nothing before it count: the store has lost records, so reports that were
+    /// accepted might be accepted again.
+    pub(crate) const fn doubt(&mut self) {
+        self.is_doubted = true;
+    }
+
+    /// Follows what another process has begun. One that began an epoch early had reason to distrust those before.
+    fn adopt(
+        &mut self,
+        config: &AdmConfig,
+        row: ChainRow,
+        kek: &Kek,
+        now_ms: i64,
+    ) -> Result<(), OpenError> {
+        if row.first_epoch != self.row.first_epoch || row.seed_wrapped != self.row.seed_wrapped {
+            if row.epoch_issued > self.row.epoch_issued {
+                let looked_ms = self.looked_ms;
+                *self = Self::of(config, row, kek)?;
+                self.looked_ms = looked_ms;
+            }
+        } else if row.epoch_issued > self.row.epoch_issued {
+            self.row.epoch_issued = row.epoch_issued;
+            if now_ms < self.start_ms(row.epoch_issued) {
+                self.oldest = row.epoch_issued;
+            }
+        }
+        Ok(())
     }
 
     /// RAND_n of an epoch that is over: `None` while reports under it may still be accepted, `Some(None)` when it belongs to
@@ -118,6 +173,8 @@ impl BeaconSource {
             row,
             chain,
             newest: None,
+            is_doubted: false,
+            looked_ms: i64::MIN,
         })
     }
 
@@ -180,5 +237,6 @@ fn start_chain(
         epoch_issued: first_epoch,
     };
     store.chain_insert(&row)?;
-    Ok(row)
+    // That of another process, if it was faster.
+    Ok(store.chain(&snid)?.unwrap_or(row))
 }

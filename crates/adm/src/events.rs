@@ -149,6 +149,24 @@ impl EventLog {
         });
     }
 
+    /// An alarm that is never held back.
+    pub(crate) fn alarm(
+        &mut self,
+        kind: &'static str,
+        subject: Subject,
+        detail: String,
+        now_ms: i64,
+    ) {
+        self.queue.push(Queued {
+            time_ms: now_ms,
+            kind,
+            severity: Severity::Alarm,
+            subject,
+            count: 1,
+            detail,
+        });
+    }
+
     /// Queues what was held back for long enough, and forgets places where nothing happens any more.
     pub(crate) fn release(&mut self, now_ms: i64) {
         let interval_ms = self.interval_ms;

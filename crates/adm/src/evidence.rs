@@ -39,8 +39,9 @@ impl Evidence {
                 let mut secret = Zeroizing::new([0; 32]);
                 entropy(&mut *secret)?;
                 let wrapped = kek.wrap(&Purpose::EvidenceKey, &*secret, entropy)?;
-                store.meta_set(PRIVATE, &wrapped)?;
-                secret
+                // One key for all processes that share the store: the first one's.
+                let wrapped = store.meta_init(PRIVATE, &wrapped)?;
+                kek.unwrap::<32>(&Purpose::EvidenceKey, &wrapped)?
             }
         };
         let key = SigningKey::from_bytes(&secret);

@@ -14,12 +14,21 @@ impl Adm {
     /// Called before each batch of reports and each step of a registration. What changes between that and the commit the
     /// store finds itself.
     pub(crate) fn follow(&mut self) {
-        if let Err(error) = self.take_up_changes() {
-            self.store_fault = Some(error.to_string());
+        loop {
+            match self.take_up_changes() {
+                // What this process did itself comes back as well, and costs little.
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    self.store_fault = Some(error.to_string());
+                    return;
+                }
+            }
         }
     }
 
-    fn take_up_changes(&mut self) -> Result<(), OpenError> {
+    /// Takes up the next changes. Returns whether there may be more and none of these was news.
+    fn take_up_changes(&mut self) -> Result<bool, OpenError> {
         let mut rows = Vec::new();
         let followed = self
             .store
@@ -31,15 +40,17 @@ impl Adm {
                     ControlFlow::Break(())
                 }
             })?;
+        let mut is_news = false;
         for row in &rows {
             if !self.registry.has_key_of(row, &self.kek)? {
                 self.take_up(row)?;
+                is_news = true;
             } else if let Some(index) = self.registry.index_of(row.id) {
                 self.registry.set_disabled(index, row.disabled);
             }
         }
         // Only now: what could not be taken up is asked for again.
         self.registry.followed = followed;
-        Ok(())
+        Ok(!is_news && rows.len() >= CHANGES_MAX)
     }
 }

@@ -199,16 +199,14 @@ impl Kek {
         store: &mut dyn Store,
         entropy: &mut Entropy,
     ) -> Result<(), OpenError> {
-        match store.meta(CHECK)? {
-            Some(check) => match self.unwrap::<0>(&Purpose::Check, &check) {
-                Ok(_) => Ok(()),
-                Err(_) => Err(KekError::Mismatch.into()),
-            },
-            None => {
-                let check = self.wrap(&Purpose::Check, &[], entropy)?;
-                store.meta_set(CHECK, &check)?;
-                Ok(())
-            }
+        let check = match store.meta(CHECK)? {
+            Some(check) => check,
+            // Another process may be doing the same, with another KEK: one of them is noted and counts for both.
+            None => store.meta_init(CHECK, &self.wrap(&Purpose::Check, &[], entropy)?)?,
+        };
+        match self.unwrap::<0>(&Purpose::Check, &check) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(KekError::Mismatch.into()),
         }
     }
 }

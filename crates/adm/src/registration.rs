@@ -332,6 +332,9 @@ impl Adm {
         };
         let stored = self.store.registration_commit(&record, &registered);
         self.store_fault = stored.as_ref().err().map(ToString::to_string);
+        if let Err(StoreError::WentBack { first }) = &stored {
+            self.store_went_back(*first, now_ms);
+        }
         let (outcome, p2) = match stored.map_err(|_| Outcome::StoreFailed)? {
             Insert::New { .. } => {
                 let row = self

@@ -24,9 +24,8 @@ use crate::{AdmConfig, OpenError};
 
 use columns::{Column, Ids, KeyColumn, Rows};
 use packed::{Class, Packed};
-use recent::REPEAT_MS;
 
-pub(crate) use recent::RecentItems;
+pub(crate) use recent::{REPEAT_MS, RecentItems};
 pub(crate) use search::{Population, REGISTRY_STEP, Wanted};
 
 /// Index of a device in the registry. Devices are never removed, so it stays good.
@@ -281,6 +280,13 @@ impl Registry {
             let mut recent = packed.recent();
             recent.record(cause, seq, now_ms);
             packed.set_recent(&recent);
+        }
+    }
+
+    /// Replaces what is known of a device's items by what is on record.
+    pub(crate) fn set_items(&mut self, index: Index, items: &RecentItems) {
+        if let Some(packed) = self.packed.get_mut(index) {
+            packed.set_recent(items);
         }
     }
 

@@ -256,6 +256,8 @@ fn the_chain_seed_is_wrapped_for_its_chain() {
     assert_eq!(row.seed_wrapped.len(), 12 + 12 + 16);
     // The seed of this chain under another last epoch: would make two chains of one seed.
     row.last_epoch += 1;
+    row.first_epoch = row.epoch_issued + 1;
+    row.epoch_issued = row.first_epoch;
     net.store.chain_insert(&row).unwrap();
     let error = open(&net.store, config(), START_MS).err().expect("refused");
     assert_eq!(error.name(), "kek_unwrap");

@@ -104,3 +104,60 @@ fn a_device_that_changes_under_a_batch_is_not_accepted() {
         assert_eq!(b.store.record_count().unwrap(), 1);
     }
 }
+
+/// Network rule 3 goes by what is on record, not by who heard it. The control is a store that does not say what others heard.
+#[test]
+fn an_item_that_another_adm_recorded_is_a_repeat() {
+    for (is_shared, expected) in [
+        (true, Outcome::AcceptedRepeat),
+        (false, Outcome::AcceptedNew),
+    ] {
+        let [mut a, mut b] = pair("repeat");
+        let mut device = Device::new("device", DeviceForm::Beacon);
+        a.import(&[&device]);
+        if is_shared {
+            b.store.share();
+        }
+        let rand_n = b.rand_n();
+        let first = device.send(rand_n, Cause::Event, 3).nas;
+        assert_eq!(a.hear(&first), Outcome::AcceptedNew);
+        let anew = device.send(rand_n, Cause::Event, 3).nas;
+        assert_eq!(b.hear(&anew), expected);
+        let next = device.send(rand_n, Cause::Event, 4).nas;
+        assert_eq!(b.hear(&next), Outcome::AcceptedNew);
+    }
+}
+
+/// The control is the replay before the store went back: it is answered, as its record is there.
+#[test]
+fn a_store_that_went_back_puts_its_epochs_out_of_force() {
+    let [mut a, mut b] = pair("went-back");
+    let mut device = Device::new("device", DeviceForm::Beacon);
+    a.import(&[&device]);
+    let (epoch, old) = (a.epoch(), a.rand_n());
+    let report = device.send(old, Cause::Event, 0).nas;
+    assert_eq!(a.hear(&report), Outcome::AcceptedNew);
+    assert_eq!(a.hear(&report), Outcome::AcceptedDuplicate);
+    assert_eq!(b.hear(&report), Outcome::AcceptedDuplicate);
+
+    a.store.go_back();
+    let lost = device.send(old, Cause::Event, 1).nas;
+    assert_eq!(a.hear(&lost), Outcome::StoreFailed);
+    assert_eq!(a.epoch(), epoch + 1);
+    assert_eq!(a.events("store_went_back").len(), 1);
+    // The other learns of it within a second, and distrusts what was before as well.
+    b.wait_ms(1000);
+    assert_eq!(b.epoch(), epoch + 1);
+    for adm in [&mut a, &mut b] {
+        assert_eq!(
+            adm.hear_at(common::reader(1), old, &report).outcome(),
+            Outcome::StaleEpoch
+        );
+        let rand_n = adm.rand_n();
+        let report = device.send(rand_n, Cause::Event, 2).nas;
+        assert!(matches!(
+            adm.hear(&report),
+            Outcome::AcceptedNew | Outcome::AcceptedRepeat
+        ));
+    }
+}

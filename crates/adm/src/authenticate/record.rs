@@ -1,15 +1,16 @@
 //! Steps 5 and 6: the acceptance record and the answer; counting and events.
 
+use std::collections::HashMap;
+
 use ambit_adm_api::{AcceptPdu, DoaReport, Outcome, Verdict};
-use ambit_protocol::Form;
-use ambit_protocol::KAiotf;
 use ambit_protocol::wire::AcceptStatus;
-use ambit_store::{Insert, NewRecord};
+use ambit_protocol::{Cause, Form, KAiotf};
+use ambit_store::{Insert, NewRecord, StoreError};
 
 use super::{Judged, Matched};
 use crate::Adm;
 use crate::events::{Severity, Subject};
-use crate::registry::Index;
+use crate::registry::{Index, REPEAT_MS, RecentItems};
 
 impl Adm {
     /// Steps 5 and 6 for all matched reports so far: one durable transaction, then the answers.
@@ -23,6 +24,7 @@ impl Adm {
         if batch.is_empty() {
             return;
         }
+        let recalled = self.recall(batch, now_ms);
         let records: Vec<NewRecord<'_>> = batch
             .iter()
             .filter_map(|matched| {
@@ -32,8 +34,11 @@ impl Adm {
             })
             .collect();
         let mut outcomes = Vec::with_capacity(records.len());
-        let stored = self.store.accept(&records, &mut outcomes);
+        let stored = recalled.and_then(|()| self.store.accept(&records, &mut outcomes));
         drop(records);
+        if let Err(StoreError::WentBack { first }) = &stored {
+            self.store_went_back(*first, now_ms);
+        }
         self.store_fault = stored.as_ref().err().map(ToString::to_string);
         for (place, matched) in batch.drain(..).enumerate() {
             let Some(report) = reports.get(matched.at) else {
@@ -92,6 +97,41 @@ impl Adm {
                 }
             }
         }
+    }
+
+    /// Learns which items of these devices other processes have recorded, where the store is shared: network rule 3 goes by
+    /// what is on record, not by who heard it.
+    fn recall(&mut self, batch: &mut [Matched], now_ms: i64) -> Result<(), StoreError> {
+        let devices: Vec<i64> = batch.iter().map(|matched| matched.row).collect();
+        let since_ms = now_ms.saturating_sub(REPEAT_MS);
+        let hour = u32::try_from(REPEAT_MS / 1000).unwrap_or(u32::MAX) / self.config.period_s + 2;
+        let since_epoch = self.beacons.issued().saturating_sub(hour);
+        let mut recalled: HashMap<i64, RecentItems> = HashMap::new();
+        self.store
+            .records_by_others(&devices, since_epoch, since_ms, &mut |record| {
+                let items = recalled.entry(record.device).or_default();
+                let cause = Cause::from_number(record.cause);
+                items.record(cause, record.seq, record.time_ms);
+            })?;
+        if recalled.is_empty() {
+            return Ok(());
+        }
+        for matched in batch {
+            if let Some(items) = recalled.remove(&matched.row) {
+                self.registry.set_items(matched.index, &items);
+            }
+            self.mark_repeat(matched, now_ms);
+        }
+        Ok(())
+    }
+
+    /// The store has lost records that were accepted. Reports of this epoch and the one before could be accepted again, so
+    /// neither counts any more.
+    pub(crate) fn store_went_back(&mut self, first: i64, now_ms: i64) {
+        self.beacons.doubt();
+        let detail = format!("{{\"first_record\":{first}}}");
+        self.events
+            .alarm("store_went_back", Subject::default(), detail, now_ms);
     }
 
     /// What a new record changes in memory: the items known as repeats, the window of counters.

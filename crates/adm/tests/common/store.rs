@@ -14,6 +14,10 @@ struct Inner {
     store: SqliteStore,
     failing: Failing,
     before_accept: Option<Box<dyn FnOnce() + Send>>,
+    /// Whether it says what others have recorded, as a store does that several processes share.
+    is_shared: bool,
+    /// Whether the next batch finds that records were lost.
+    went_back: bool,
 }
 
 /// What fails, as if the disk were full.
@@ -40,7 +44,17 @@ impl TestStore {
             store,
             failing,
             before_accept: None,
+            is_shared: false,
+            went_back: false,
         })))
+    }
+
+    pub fn share(&self) {
+        self.0.lock().unwrap().is_shared = true;
+    }
+
+    pub fn go_back(&self) {
+        self.0.lock().unwrap().went_back = true;
     }
 
     pub fn fail(&self, failing: Failing) {
@@ -78,7 +92,29 @@ impl Store for TestStore {
         if let Some(act) = act {
             act();
         }
+        if std::mem::take(&mut self.0.lock().unwrap().went_back) {
+            return Err(StoreError::WentBack { first: 2 });
+        }
         self.call(|f| f.accept, |s| s.accept(batch, outcomes))
+    }
+
+    fn records_by_others(
+        &mut self,
+        devices: &[i64],
+        since_epoch: u32,
+        since_ms: i64,
+        f: &mut dyn FnMut(LastRecord),
+    ) -> Result<(), StoreError> {
+        if !self.0.lock().unwrap().is_shared {
+            return Ok(());
+        }
+        self.call(NEVER, |s| {
+            s.last_records(since_ms, &mut |record| {
+                if devices.contains(&record.device) && record.epoch >= since_epoch {
+                    f(record);
+                }
+            })
+        })
     }
 
     fn devices_insert(&mut self, devices: &[NewDevice<'_>]) -> Result<Vec<i64>, StoreError> {
