@@ -178,13 +178,13 @@ pub(crate) fn run(
             return ask(stream, request, row);
         }
         let mut store = dir.open_to_read()?;
-        row(status::of_store(&mut store, &config.adm()?)?);
+        row(status::of_store(store.as_mut(), &config.adm()?)?);
         return Ok(());
     }
     if !request.changes() {
         // Reading goes on beside a writer, core or command.
         let mut store = dir.open_to_read()?;
-        return execute::read(&mut store, request, row);
+        return execute::read(store.as_mut(), request, row);
     }
     if matches!(request, Request::HomeNetworkKeyList) {
         // Looking makes no store.

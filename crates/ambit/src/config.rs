@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ambit_adm::AdmConfig;
@@ -10,7 +11,9 @@ use ambit_nef::charging::ChargingConfig;
 use ambit_nef::presence::Expectation;
 use ambit_protocol::Snid;
 use ambit_protocol::area::{Nid, Plmn, parse_area_code};
+use ambit_store::PostgresUrl;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 use crate::sbi::{Af, SbiConfig};
@@ -22,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// The key-encryption key's file; by default beside the data directory, with the ending `.kek`.
     pub(crate) kek_file: Option<PathBuf>,
+    pub(crate) store: StorePlace,
     pub(crate) network: Network,
     pub(crate) n2: Listen,
     pub(crate) http: Listen,
@@ -39,6 +43,72 @@ pub(crate) struct Config {
     pub(crate) sbi: SbiConfig,
     /// What AFs may do.
     pub(crate) af: Vec<Af>,
+}
+
+/// Where the store is; by default in the data directory.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct StorePlace {
+    /// A database that several processes may share.
+    pub(crate) url: Option<UrlText>,
+    /// A file with the password, readable by its owner alone. `AMBIT_STORE_PASSWORD` goes before it.
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+/// A URL that may hold a password: not printed.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct UrlText(String);
+
+impl std::str::FromStr for UrlText {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for UrlText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("UrlText(..)")
+    }
+}
+
+impl StorePlace {
+    /// The database, if there is one.
+    pub(crate) fn database(&self) -> Result<Option<PostgresUrl>, Failure> {
+        let Some(url) = &self.url else {
+            return Ok(None);
+        };
+        let password = match std::env::var("AMBIT_STORE_PASSWORD") {
+            Ok(password) => Some(Zeroizing::new(password)),
+            Err(_) => self.password_file.as_deref().map(read_secret).transpose()?,
+        };
+        PostgresUrl::new(&url.0, password.as_ref().map(|password| password.as_str()))
+            .map(Some)
+            .map_err(|error| Failure::input(error.name(), format!("store: {error}")))
+    }
+}
+
+/// A secret from a file that is its owner's alone, without the end of the line.
+fn read_secret(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    let failed = |error| Failure::io(format!("store.password_file {}", path.display()), &error);
+    let mode = std::fs::metadata(path)
+        .map_err(failed)?
+        .permissions()
+        .mode()
+        & 0o777;
+    if mode & 0o077 != 0 {
+        let rule = format!(
+            "store.password_file {}: has mode {mode:o}, must be readable by its owner alone (0600)",
+            path.display()
+        );
+        return Err(Failure::resource("password_file", rule));
+    }
+    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
+    Ok(Zeroizing::new(
+        text.trim_end_matches(['\r', '\n']).to_owned(),
+    ))
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -130,6 +200,7 @@ impl Default for Config {
         Self {
             data_dir: "ambit-data".into(),
             kek_file: None,
+            store: StorePlace::default(),
             network: Network::default(),
             n2: Listen::default(),
             http: Listen::default(),
@@ -215,8 +286,21 @@ impl Config {
         let name = path.display();
         let text = std::fs::read_to_string(path)
             .map_err(|error| Failure::io(format!("--config {name}"), &error))?;
-        toml::from_str(&text)
-            .map_err(|error| Failure::input("config_invalid", format!("{name}: {error}")))
+        toml::from_str(&text).map_err(|error: toml::de::Error| {
+            // What is wrong is shown with its line; not where that may hold a password.
+            let line = error.span().and_then(|span| {
+                let before = text.get(..span.start)?;
+                let number = before.matches('\n').count();
+                text.lines().nth(number).map(|line| (number + 1, line))
+            });
+            match line {
+                Some((number, line)) if line.contains("://") => Failure::input(
+                    "config_invalid",
+                    format!("{name}: line {number}: {}", error.message()),
+                ),
+                _ => Failure::input("config_invalid", format!("{name}: {error}")),
+            }
+        })
     }
 
     /// The network's identity.

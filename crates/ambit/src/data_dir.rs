@@ -1,4 +1,7 @@
 //! The data directory: the store, a lock that one writer holds, the admin socket. The KEK is not in it.
+//!
+//! Where the store is a database that several processes share, each process has a data directory all the same: for its lock,
+//! its admin socket and who it is.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::os::fd::AsRawFd;
@@ -6,7 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use ambit_adm::{Adm, AdmConfig, Entropy, Kek, system_entropy};
-use ambit_store::{FILE_NAME, SqliteStore, Store};
+use ambit_store::{FILE_NAME, PostgresStore, PostgresUrl, SqliteStore, Store};
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -16,6 +19,8 @@ use crate::failure::Failure;
 pub(crate) struct DataDir {
     path: PathBuf,
     kek_file: PathBuf,
+    /// The database, when the store is not a file in here.
+    database: Option<PostgresUrl>,
 }
 
 /// The right to write in a data directory. The system takes it back when the process ends, however it ends.
@@ -29,7 +34,16 @@ impl DataDir {
             Some(file) => file.clone(),
             None => beside(&path)?,
         };
-        Ok(Self { path, kek_file })
+        Ok(Self {
+            path,
+            kek_file,
+            database: config.store.database()?,
+        })
+    }
+
+    /// Whether other processes may use the store at the same time.
+    pub(crate) const fn is_shared(&self) -> bool {
+        self.database.is_some()
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -63,12 +77,18 @@ impl DataDir {
     ) -> Result<Adm, Failure> {
         let mut entropy = system_entropy();
         let kek = self.kek(&mut entropy)?;
-        let store: Box<dyn Store> = Box::new(SqliteStore::open(&self.store_file())?);
+        let store: Box<dyn Store> = match &self.database {
+            None => Box::new(SqliteStore::open(&self.store_file())?),
+            Some(url) => Box::new(PostgresStore::open(url, Some(self.instance()?))?),
+        };
         Ok(Adm::open(config, store, kek, entropy, now_ms)?)
     }
 
     /// Opens the store for reading alone; possible while a core runs.
-    pub(crate) fn open_to_read(&self) -> Result<SqliteStore, Failure> {
+    pub(crate) fn open_to_read(&self) -> Result<Box<dyn Store>, Failure> {
+        if let Some(url) = &self.database {
+            return Ok(Box::new(PostgresStore::open_read_only(url)?));
+        }
         let file = self.store_file();
         if !file.try_exists().map_err(|error| self.failed(&error))? {
             let message = format!(
@@ -77,7 +97,43 @@ impl DataDir {
             );
             return Err(Failure::resource("no_store", message));
         }
-        Ok(SqliteStore::open_read_only(&file)?)
+        Ok(Box::new(SqliteStore::open_read_only(&file)?))
+    }
+
+    /// The same for who follows the records of this directory's core alone: where several share a store, each has its own.
+    pub(crate) fn open_own_records(&self) -> Result<Box<dyn Store>, Failure> {
+        match &self.database {
+            Some(url) => Ok(Box::new(PostgresStore::open_records_of(
+                url,
+                self.instance()?,
+            )?)),
+            None => self.open_to_read(),
+        }
+    }
+
+    /// Who the process of this directory is among those that share a store: a UUID (version 4), made at the first call.
+    pub(crate) fn instance(&self) -> Result<[u8; 16], Failure> {
+        let path = self.path.join("instance");
+        let bad = || {
+            let message = format!("{}: must hold 32 hexadecimal digits", path.display());
+            Failure::resource("instance_invalid", message)
+        };
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                let mut id = [0; 16];
+                hex::decode_to_slice(text.trim(), &mut id).map_err(|_| bad())?;
+                Ok(id)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let id = new_uuid()?;
+                let part = self.path.join("instance.part");
+                fs::write(&part, hex::encode(id) + "\n")
+                    .and_then(|()| fs::rename(&part, &path))
+                    .map_err(|error| self.failed(&error))?;
+                Ok(id)
+            }
+            Err(error) => Err(self.failed(&error)),
+        }
     }
 
     /// The path of the admin socket, short enough for a socket address however deep the directory lies: it goes through
@@ -100,15 +156,17 @@ impl DataDir {
         if self.kek_file.exists() {
             return Kek::load(&self.kek_file).map_err(|error| failed(&error));
         }
-        if self.store_file().exists() {
-            let is_used = SqliteStore::open(&self.store_file())?
-                .meta("kek_check")?
-                .is_some();
-            if is_used {
-                return Err(failed(&format!(
-                    "{file} is missing, and the keys of this store are wrapped with it"
-                )));
+        let used = match &self.database {
+            Some(url) => PostgresStore::open(url, None)?.meta("kek_check")?,
+            None if self.store_file().exists() => {
+                SqliteStore::open(&self.store_file())?.meta("kek_check")?
             }
+            None => None,
+        };
+        if used.is_some() {
+            return Err(failed(&format!(
+                "{file} is missing, and the keys of this store are wrapped with it"
+            )));
         }
         if let Some(dir) = self
             .kek_file
@@ -123,6 +181,16 @@ impl DataDir {
     fn failed(&self, error: &std::io::Error) -> Failure {
         Failure::io(format!("data directory {}", self.path.display()), error)
     }
+}
+
+/// A random UUID (version 4).
+pub(crate) fn new_uuid() -> Result<[u8; 16], Failure> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| Failure::resource("entropy_failed", error))?;
+    let [_, _, _, _, _, _, version, _, variant, ..] = &mut id;
+    *version = (*version & 0x0f) | 0x40;
+    *variant = (*variant & 0x3f) | 0x80;
+    Ok(id)
 }
 
 /// `DIR.kek` beside `DIR`: a copy of the directory does not carry it along.

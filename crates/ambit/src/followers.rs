@@ -2,6 +2,7 @@
 //! its own, for reading; the engine waits for none of them.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +14,7 @@ use ambit_aiotf::server::unix_ms;
 use ambit_nef::charging::{Charging, ChargingError};
 use ambit_nef::presence::{Change, Expectation, Follower, Seen};
 use ambit_protocol::AreaId;
-use ambit_store::{SqliteStore, Store, StoreError};
+use ambit_store::{RecordFilter, Store, StoreError};
 use serde_json::json;
 
 use crate::admin::AdmOwner;
@@ -57,9 +58,15 @@ impl Followers {
             followers.follow("charging", names, open, dir, engine)?;
         }
         let (expectation, said) = (config.expectation()?, SaidThrough::new(dir));
-        let teller = engine.clone();
+        let (teller, place) = (engine.clone(), dir.clone());
         let open = move || -> Result<Step, Fault> {
-            Ok(presence(expectation.clone(), said.clone(), teller.clone()))
+            let elsewhere = Elsewhere::new(&place);
+            Ok(presence(
+                expectation.clone(),
+                said.clone(),
+                teller.clone(),
+                elsewhere,
+            ))
         };
         let names = ("presence_halted", "presence_resumed");
         followers.follow("presence", names, open, dir, engine)?;
@@ -84,7 +91,7 @@ impl Followers {
     ) -> Result<(), Failure> {
         let (stop, dir, engine) = (Arc::clone(&self.stop), dir.clone(), engine.clone());
         let run = move || {
-            let mut running: Option<(Step, SqliteStore)> = None;
+            let mut running: Option<(Step, Box<dyn Store>)> = None;
             let mut said = None;
             loop {
                 // Read first: what is there when the engine has ended is still followed.
@@ -132,7 +139,12 @@ type Step = Box<dyn FnMut(&mut dyn Store, i64) -> Result<usize, Fault> + Send>;
 type Fault = (&'static str, String);
 
 /// Follows presence, and tells the ADM what an operator should know.
-fn presence(expectation: Expectation, mut said: SaidThrough, engine: impl AdmOwner) -> Step {
+fn presence(
+    expectation: Expectation,
+    mut said: SaidThrough,
+    engine: impl AdmOwner,
+    mut elsewhere: Elsewhere,
+) -> Step {
     let mut follower = Follower::new(expectation, unix_ms());
     Box::new(move |store, now_ms| {
         let fault = |error: StoreError| (error.name(), error.to_string());
@@ -143,7 +155,9 @@ fn presence(expectation: Expectation, mut said: SaidThrough, engine: impl AdmOwn
         };
         let mut events = Vec::new();
         let mut note = |seen: &Seen, change: Change, record: Option<i64>| {
-            if record.is_none_or(|record| record > silent_through) {
+            // Where several cores share the store, whoever heard a device last misses it.
+            let is_elsewhere = matches!(change, Change::Missing) && elsewhere.has_heard(seen);
+            if record.is_none_or(|record| record > silent_through) && !is_elsewhere {
                 events.extend(event(seen, &change));
             }
         };
@@ -164,6 +178,44 @@ fn presence(expectation: Expectation, mut said: SaidThrough, engine: impl AdmOwn
         }
         Ok(seen)
     })
+}
+
+/// What other cores on a shared store have heard.
+struct Elsewhere {
+    dir: DataDir,
+    store: Option<Box<dyn Store>>,
+}
+
+impl Elsewhere {
+    fn new(dir: &DataDir) -> Self {
+        Self {
+            dir: dir.clone(),
+            store: None,
+        }
+    }
+
+    /// Whether a device has been heard since by another core. Where that cannot be said: no, an alarm too many rather than none.
+    fn has_heard(&mut self, seen: &Seen) -> bool {
+        if !self.dir.is_shared() {
+            return false;
+        }
+        if self.store.is_none() {
+            self.store = self.dir.open_to_read().ok();
+        }
+        let filter = RecordFilter {
+            device_id: Some(&seen.device_id),
+            since_ms: Some(seen.last_ms.saturating_add(1)),
+            ..RecordFilter::default()
+        };
+        let mut is_heard = false;
+        if let Some(store) = &mut self.store {
+            let _ = store.records_for_each(&filter, &mut |_| {
+                is_heard = true;
+                ControlFlow::Break(())
+            });
+        }
+        is_heard
+    }
 }
 
 type Event = (&'static str, Severity, Subject, String);
@@ -230,7 +282,7 @@ impl SaidThrough {
 }
 
 fn turn(
-    running: &mut Option<(Step, SqliteStore)>,
+    running: &mut Option<(Step, Box<dyn Store>)>,
     open: &mut impl FnMut() -> Result<Step, Fault>,
     dir: &DataDir,
 ) -> Result<usize, Fault> {
@@ -238,12 +290,12 @@ fn turn(
         Some(running) => running,
         None => {
             let store = dir
-                .open_to_read()
+                .open_own_records()
                 .map_err(|failure| ("store_failed", failure.message))?;
             running.insert((open()?, store))
         }
     };
-    step(store, unix_ms())
+    step(store.as_mut(), unix_ms())
 }
 
 fn say(engine: &impl AdmOwner, kind: &'static str, severity: Severity, detail: String) {

@@ -77,6 +77,10 @@ struct Place {
     /// Data directory [default: ambit-data].
     #[arg(long, value_name = "DIR", env = "AMBIT_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    /// Database for several processes, in place of the file in the data directory: postgres://USER@HOST/DATABASE. A password
+    /// belongs in `store.password_file` or AMBIT_STORE_PASSWORD.
+    #[arg(long, value_name = "URL", env = "AMBIT_STORE", hide_env_values = true)]
+    store: Option<config::UrlText>,
 }
 
 impl Place {
@@ -87,6 +91,9 @@ impl Place {
         };
         if let Some(data_dir) = &self.data_dir {
             config.data_dir.clone_from(data_dir);
+        }
+        if let Some(store) = &self.store {
+            config.store.url = Some(store.clone());
         }
         Ok(config)
     }

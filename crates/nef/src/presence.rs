@@ -285,6 +285,28 @@ impl Follower {
         self.seen
     }
 
+    /// Takes in all records there are in one walk, whoever wrote them, for a look at how things are now.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn read_all(&mut self, store: &mut dyn Store, now_ms: i64) -> Result<(), StoreError> {
+        store.devices_for_each(&mut |device| {
+            let deadline_ms = self.expectation.deadline_ms(&device.fleet);
+            self.deadlines.insert(device.id, deadline_ms);
+            ControlFlow::Continue(())
+        })?;
+        let unknown_ms = self.expectation.deadline_ms("");
+        store.records_for_each(&RecordFilter::default(), &mut |record| {
+            let deadline_ms = self.deadlines.get(&record.device).copied();
+            self.tracker
+                .record(&record, deadline_ms.unwrap_or(unknown_ms), &mut |_, _| {});
+            self.seen = record.id;
+            ControlFlow::Continue(())
+        })?;
+        self.tracker.tick(now_ms, &mut |_, _| {});
+        Ok(())
+    }
+
     /// Takes in the next records, and looks for overdue devices, at most once a second, when there are none left. `change` gets
     /// the record that caused it, `None` for what time alone did. Returns the number of records.
     ///

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use ambit_adm::{Adm, is_signed, public_key};
-use ambit_store::evidence::{record_digest, record_octets};
+use ambit_store::evidence::{is_first, record_digest, record_octets, writer};
 use ambit_store::{CheckpointRow, RecordFilter, RecordRow, Store};
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ pub(super) fn verify(
     row(json!({
         "verified": faults == 0,
         "faults": faults,
-        "records": head.record,
+        "records": store.record_count()?,
         "link": hex::encode(head.link),
         "checkpoints": checkpoints,
         "signed_through": signed.map_or(0, |checkpoint| checkpoint.record),
@@ -63,13 +63,13 @@ pub(super) fn show(
     row: &mut dyn FnMut(Value) -> bool,
 ) -> Result<(), Failure> {
     let record = record(store, id)?;
-    let previous = match id {
-        1 => [0; 32],
-        _ => self::record(store, id - 1)?.link,
+    let previous = match is_first(id) {
+        true => [0; 32],
+        false => self::record(store, id - 1)?.link,
     };
     let mut checkpoint = None;
     store.checkpoints_for_each(id, &mut |found| {
-        checkpoint = Some(found);
+        checkpoint = Some(found).filter(|found| writer(found.record) == writer(id));
         ControlFlow::Break(())
     })?;
     let until = checkpoint.map_or(id, |checkpoint| checkpoint.record);

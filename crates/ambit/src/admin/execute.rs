@@ -171,12 +171,13 @@ pub(crate) fn read(
 }
 
 /// Kinds of events besides the outcomes of reports.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "presence_halted",
     "presence_resumed",
     "alarm_acknowledged",
     "missing",
     "device_returned",
+    "store_went_back",
     "charging_halted",
     "charging_resumed",
     "report_accepted",

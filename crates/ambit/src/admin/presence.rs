@@ -19,7 +19,7 @@ pub(super) fn list(
     row: &mut dyn FnMut(Value) -> bool,
 ) -> Result<(), Failure> {
     let mut follower = Follower::new(expectation, 0);
-    while follower.step(store, unix_ms(), &mut |_, _, _| {})? > 0 {}
+    follower.read_all(store, unix_ms())?;
     let devices = follower.tracker().devices();
     store.devices_for_each(&mut |device| {
         let shown = match devices.get(&device.id) {

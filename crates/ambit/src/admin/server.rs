@@ -156,7 +156,7 @@ fn answer(
         let running = engine.standing();
         let running = running.map_err(|stopped| Failure::resource("stopped", stopped))?;
         let mut store = dir.open_to_read()?;
-        let row = running.status(&mut store)?;
+        let row = running.status(store.as_mut())?;
         let _ = write(stream, &Reply::Row(row));
         return Ok(());
     }
@@ -172,7 +172,7 @@ fn answer(
     }
     if !request.changes() {
         let mut store = dir.open_to_read()?;
-        return execute::read(&mut store, &request, &mut |row| {
+        return execute::read(store.as_mut(), &request, &mut |row| {
             write(stream, &Reply::Row(row)).is_ok()
         });
     }

@@ -22,12 +22,23 @@ use tempfile::TempDir;
 /// A directory of a test's own, with a data directory in it.
 pub struct Place {
     dir: TempDir,
+    /// The database, when the store is not in the data directory.
+    store: Option<String>,
 }
 
 impl Place {
     pub fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
+            store: None,
+        }
+    }
+
+    /// A place whose store is a database; every data directory in it has one KEK.
+    pub fn with_store(url: &str) -> Self {
+        Self {
+            store: Some(url.to_owned()),
+            ..Self::new()
         }
     }
 
@@ -48,7 +59,12 @@ impl Place {
             .args(args)
             .env("AMBIT_DATA_DIR", self.path("data"))
             .env_remove("AMBIT_CONFIG")
+            .env_remove("AMBIT_STORE")
             .current_dir(self.dir.path());
+        if let Some(url) = &self.store {
+            let kek = self.write("shared.toml", "kek_file = \"shared.kek\"\n");
+            command.env("AMBIT_STORE", url).env("AMBIT_CONFIG", kek);
+        }
         command
     }
 

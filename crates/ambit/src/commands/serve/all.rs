@@ -19,7 +19,7 @@ use signal_hook::iterator::Signals;
 use super::{bind, bind_http, serve_until, served_areas, wait_for_lock};
 use crate::admin::AdminServer;
 use crate::config::Config;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, new_uuid};
 use crate::failure::Failure;
 use crate::followers::Followers;
 use crate::http::{self, AdmSnapshot, AiotfSnapshot, Snapshot};
@@ -36,7 +36,7 @@ pub(super) fn run(
     let lock = wait_for_lock(&dir)?;
     let now_ms = unix_ms();
     let mut adm = dir.open_adm(config.adm()?, &lock, now_ms)?;
-    let aiotf_config = config.aiotf(instance_id(&mut adm)?)?;
+    let aiotf_config = config.aiotf(instance_id(&dir, &mut adm)?)?;
     let areas = served_areas(&aiotf_config);
     let aiotf = Aiotf::new(aiotf_config, adm, now_ms);
     let server =
@@ -153,19 +153,18 @@ impl Services {
     }
 }
 
-/// The NF instance ID, made once per store (UUID version 4).
-fn instance_id(adm: &mut Adm) -> Result<[u8; 16], Failure> {
+/// The NF instance ID, made once per store, or once per process where several share a store.
+fn instance_id(dir: &DataDir, adm: &mut Adm) -> Result<[u8; 16], Failure> {
+    if dir.is_shared() {
+        return dir.instance();
+    }
     const NAME: &str = "aiotf_id";
     if let Some(id) = adm.store().meta(NAME)?
         && let Ok(id) = id.try_into()
     {
         return Ok(id);
     }
-    let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|error| Failure::resource("entropy_failed", error))?;
-    let [_, _, _, _, _, _, version, _, variant, ..] = &mut id;
-    *version = (*version & 0x0f) | 0x40;
-    *variant = (*variant & 0x3f) | 0x80;
+    let id = new_uuid()?;
     adm.store().meta_set(NAME, &id)?;
     Ok(id)
 }
