@@ -6,6 +6,7 @@
 mod crypto;
 mod fleet;
 mod measure;
+mod postgres;
 mod search;
 mod table;
 
@@ -13,13 +14,14 @@ use serde::Serialize;
 
 pub use crypto::crypto;
 pub use measure::Sample;
+pub use postgres::postgres;
 pub use search::search;
 pub use table::table;
 
 /// One figure.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figure {
-    /// `crypto`, `search` or `table`.
+    /// `crypto`, `search`, `table` or `postgres`.
     pub bench: &'static str,
     /// What was measured.
     pub what: String,

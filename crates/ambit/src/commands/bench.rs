@@ -17,6 +17,7 @@ pub(crate) enum Bench {
     Crypto(Crypto),
     Search(Search),
     Table(Table),
+    Postgres(Postgres),
 }
 
 /// The crypto of one exchange, network side, in every suite, beside its bare AES.
@@ -33,6 +34,17 @@ pub(crate) struct Search {
     /// The largest fleet; those of 1000, 10 000 and so on up to it are measured.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = devices)]
     devices: usize,
+    /// One JSON object a figure.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The shared store on a PostgreSQL server of its own: durable acceptance beside a bare batched insert of the same row by the
+/// same client, and how fast devices are imported and loaded.
+///
+/// Needs PostgreSQL installed; the server is made in a temporary directory and gone afterwards.
+#[derive(Args)]
+pub(crate) struct Postgres {
     /// One JSON object a figure.
     #[arg(long)]
     json: bool,
@@ -69,6 +81,7 @@ impl Bench {
                 bench::search(command.devices, each);
                 Ok(())
             }),
+            Self::Postgres(command) => print(command.json, bench::postgres),
             Self::Table(command) => print(command.json, |each| bench::table(command.devices, each)),
         }
     }
