@@ -27,6 +27,8 @@ struct Reader {
     /// Ephemeral keys that the device drew for SUCIs.
     drawn: Arc<AtomicU64>,
     writes: Arc<AtomicU64>,
+    /// Writes that are to fail.
+    failing: Arc<AtomicU64>,
 }
 
 /// What passed between a device and its card, and what the card did.
@@ -51,13 +53,20 @@ pub struct CardWork {
 impl CardReader {
     /// A reader with a new card.
     pub fn new(profile: Profile) -> Self {
-        let writes = Arc::new(AtomicU64::new(0));
+        let (writes, failing) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let memory = CountedMemory {
             memory: VolatileMemory::default(),
             writes: Arc::clone(&writes),
+            failing: Arc::clone(&failing),
         };
+        // For SUCIs that the card conceals: another source for each card, the same in each run.
+        let seed = profile.iccid.bytes().fold(0u64, |seed, digit| {
+            seed.wrapping_mul(31).wrapping_add(digit.into())
+        });
+        let mut random = fastrand::Rng::with_seed(seed);
         // A memory that is empty and in RAM gives nothing that could be wrong.
-        let card = Card::with_memory(profile, memory).ok().map(Box::new);
+        let card = Card::with_memory(profile, memory).ok();
+        let card = card.map(|card| Box::new(card.with_random(move |out| random.fill(out))));
         Self(Arc::new(Mutex::new(Reader {
             card,
             connection: 0,
@@ -65,6 +74,7 @@ impl CardReader {
             work: CardWork::default(),
             drawn: Arc::default(),
             writes,
+            failing,
         })))
     }
 
@@ -159,6 +169,11 @@ impl CardReader {
         self.lock().fault = fault;
     }
 
+    /// Lets the card's memory fail at its next so many writes: the card answers 6581 and goes on as if the command had not come.
+    pub fn fail_writes(&self, count: u64) {
+        self.lock().failing.store(count, Ordering::Relaxed);
+    }
+
     /// What was done so far.
     pub fn work(&self) -> CardWork {
         let reader = self.lock();
@@ -200,11 +215,12 @@ impl Transport for Contact {
     }
 }
 
-/// A card's memory that counts what is written.
+/// A card's memory that counts what is written, and fails on demand.
 #[derive(Debug)]
 pub struct CountedMemory {
     memory: VolatileMemory,
     writes: Arc<AtomicU64>,
+    failing: Arc<AtomicU64>,
 }
 
 impl CardMemory for CountedMemory {
@@ -213,6 +229,11 @@ impl CardMemory for CountedMemory {
     }
 
     fn store(&mut self, slot: Slot, octets: &[u8]) -> Result<(), MemoryError> {
+        let failing = self.failing.load(Ordering::Relaxed);
+        if let Some(left) = failing.checked_sub(1) {
+            self.failing.store(left, Ordering::Relaxed);
+            return Err(MemoryError);
+        }
         self.writes.fetch_add(1, Ordering::Relaxed);
         self.memory.store(slot, octets)
     }

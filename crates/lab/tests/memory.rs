@@ -16,6 +16,7 @@ fn spoil_memories(scene: &mut Scene, rng: &mut fastrand::Rng) {
     for device in 0..devices {
         let faults = MemoryFaults {
             seed: rng.u64(..),
+            writes_before: 0,
             probability: if rng.bool() { 1.0 } else { rng.f64() },
             faults_max: rng.u32(1..30),
             power_back_ms: rng.bool().then(|| rng.u64(1..15_000)),
@@ -89,6 +90,7 @@ fn a_memory_that_never_works_silences_counter_devices() {
             for device in 0..scene.scenario().devices.len() as u32 {
                 let faults = MemoryFaults {
                     seed,
+                    writes_before: 0,
                     probability: 1.0,
                     faults_max: u32::MAX,
                     power_back_ms: None,

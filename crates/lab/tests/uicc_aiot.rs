@@ -139,64 +139,7 @@ fn power_cycles_and_loss_keep_nobody_out() {
 /// Cards that fail in every way there is, for a while. Nothing that they say is accepted, no device is lost.
 #[test]
 fn a_card_that_fails_costs_attempts_and_nothing_false_is_accepted() {
-    type Failure = (&'static str, fn() -> Fault);
-    let failures: [Failure; 12] = [
-        ("no answer", || {
-            Box::new(|_, _| Err(TransportError::Timeout))
-        }),
-        ("removed", || Box::new(|_, _| Err(TransportError::Removed))),
-        ("reader", || {
-            Box::new(|_, _| Err(TransportError::Reader("cable".into())))
-        }),
-        ("nothing", || Box::new(|_, _| Ok(Vec::new()))),
-        ("one octet", || Box::new(|_, _| Ok(vec![0x90]))),
-        ("one octet less", || {
-            Box::new(|_, mut answer| {
-                if answer.len() > 2 {
-                    answer.remove(0);
-                }
-                Ok(answer)
-            })
-        }),
-        ("one octet more", || {
-            Box::new(|_, mut answer| {
-                if answer.len() > 2 {
-                    answer.insert(0, 0);
-                }
-                Ok(answer)
-            })
-        }),
-        ("says more is waiting", || {
-            Box::new(|_, mut answer| {
-                let status = answer.len() - 2;
-                answer[status..].copy_from_slice(&[0x61, 0x10]);
-                Ok(answer)
-            })
-        }),
-        ("wrong length again and again", || {
-            Box::new(|_, _| Ok(vec![0x6C, 0x10]))
-        }),
-        ("65 538 octets", || {
-            Box::new(|_, _| {
-                let mut long = vec![0; 65_536];
-                long.extend([0x90, 0]);
-                Ok(long)
-            })
-        }),
-        ("success without data", || {
-            Box::new(|_, _| Ok(vec![0x90, 0]))
-        }),
-        ("wrong values", || {
-            Box::new(|apdu, mut answer| {
-                if apdu[1] == 0xC0 || apdu[1] == 0x88 {
-                    let data = answer.len() - 2;
-                    answer[..data].iter_mut().for_each(|octet| *octet ^= 0x55);
-                }
-                Ok(answer)
-            })
-        }),
-    ];
-    for (name, fault) in failures {
+    for (name, fault) in card_failures() {
         let (mut scene, readers) = scene(&FORMS, Channel::lossy(0.0));
         scene.advance_s(30);
         round(&mut scene, 3);

@@ -1,6 +1,7 @@
 //! A core with subscribers and a site with their devices, on one clock.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, unreachable_pub)]
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -10,6 +11,7 @@ use ambit_aiotf::{Aiotf, AiotfConfig};
 use ambit_device::Profile;
 use ambit_lab::card::LabCard;
 use ambit_lab::judge::{Judgement, judge};
+use ambit_lab::reader::Fault;
 use ambit_lab::stage::Stage;
 use ambit_protocol::area::Plmn;
 use ambit_protocol::wire::{MessageType, peek};
@@ -23,6 +25,7 @@ use ambit_ran::site::Site;
 use ambit_store::{EventFilter, EventRow, RecordFilter, RecordRow, SqliteStore, Store};
 use ambit_uicc::Subscriber;
 use ambit_uicc::suci::{Imsi, Protection};
+use ambit_uicc::terminal::TransportError;
 
 pub const START_MS: i64 = 1_800_000_000_000;
 pub const READER: SiteReader = SiteReader {
@@ -267,4 +270,76 @@ pub fn fleet_spec(n: u32, form: DeviceForm) -> fleet::DeviceSpec {
         power_cycles: None,
         power_on_ms: Some(1000 + u64::from(n) * 10),
     }
+}
+
+/// No card has accepted one SQN twice.
+pub fn no_sqn_twice(scene: &Scene) {
+    for card in &scene.cards {
+        let accepted = card.log().accepted;
+        let distinct: HashSet<u64> = accepted.iter().copied().collect();
+        assert_eq!(distinct.len(), accepted.len(), "{accepted:?}");
+    }
+}
+
+/// A way in which a card, its reader or the wire between fails, with its name.
+pub type CardFailure = (&'static str, fn() -> Fault);
+
+/// All of them.
+pub fn card_failures() -> [CardFailure; 12] {
+    [
+        ("no answer", || {
+            Box::new(|_, _| Err(TransportError::Timeout))
+        }),
+        ("removed", || Box::new(|_, _| Err(TransportError::Removed))),
+        ("reader", || {
+            Box::new(|_, _| Err(TransportError::Reader("cable".into())))
+        }),
+        ("nothing", || Box::new(|_, _| Ok(Vec::new()))),
+        ("one octet", || Box::new(|_, _| Ok(vec![0x90]))),
+        ("one octet less", || {
+            Box::new(|_, mut answer| {
+                if answer.len() > 2 {
+                    answer.remove(0);
+                }
+                Ok(answer)
+            })
+        }),
+        ("one octet more", || {
+            Box::new(|_, mut answer| {
+                if answer.len() > 2 {
+                    answer.insert(0, 0);
+                }
+                Ok(answer)
+            })
+        }),
+        ("says more is waiting", || {
+            Box::new(|_, mut answer| {
+                let status = answer.len() - 2;
+                answer[status..].copy_from_slice(&[0x61, 0x10]);
+                Ok(answer)
+            })
+        }),
+        ("wrong length again and again", || {
+            Box::new(|_, _| Ok(vec![0x6C, 0x10]))
+        }),
+        ("65 538 octets", || {
+            Box::new(|_, _| {
+                let mut long = vec![0; 65_536];
+                long.extend([0x90, 0]);
+                Ok(long)
+            })
+        }),
+        ("success without data", || {
+            Box::new(|_, _| Ok(vec![0x90, 0]))
+        }),
+        ("wrong values", || {
+            Box::new(|apdu, mut answer| {
+                if apdu[1] == 0xC0 || apdu[1] == 0x88 {
+                    let data = answer.len() - 2;
+                    answer[..data].iter_mut().for_each(|octet| *octet ^= 0x55);
+                }
+                Ok(answer)
+            })
+        }),
+    ]
 }

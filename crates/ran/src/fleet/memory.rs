@@ -17,6 +17,8 @@ pub struct FleetMemory {
 pub struct MemoryFaults {
     /// Seed of which writes fail, and after how many octets.
     pub seed: u64,
+    /// Writes that succeed before any may fail.
+    pub writes_before: u32,
     /// Probability that a write fails, 0.0 to 1.0.
     pub probability: f64,
     /// Writes that fail, at most.
@@ -35,6 +37,7 @@ pub struct MemoryFailed;
 struct Faults {
     config: MemoryFaults,
     random: fastrand::Rng,
+    writes: u32,
     so_far: u32,
     /// The power went with a write. Nothing works until it comes back.
     dead: bool,
@@ -45,6 +48,7 @@ impl FleetMemory {
         self.faults = faults.map(|config| Faults {
             random: fastrand::Rng::with_seed(config.seed),
             config,
+            writes: 0,
             so_far: 0,
             dead: false,
         });
@@ -65,6 +69,10 @@ impl FleetMemory {
 impl Faults {
     /// After how many octets the next write is cut; `None` when it succeeds.
     fn cut(&mut self, len: usize) -> Option<usize> {
+        if self.writes < self.config.writes_before {
+            self.writes += 1;
+            return None;
+        }
         let fails = self.random.f64() < self.config.probability;
         if !fails || self.so_far >= self.config.faults_max {
             return None;
