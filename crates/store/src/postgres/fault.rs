@@ -35,7 +35,13 @@ impl From<tokio_postgres::Error> for Fault {
         };
         let detail = format!("{} ({})", db.message(), db.code().code());
         let code = db.code();
-        if *code == SqlState::UNIQUE_VIOLATION {
+        // The last two: a table, or its type, that another process made in the same moment.
+        let taken = [
+            SqlState::UNIQUE_VIOLATION,
+            SqlState::DUPLICATE_TABLE,
+            SqlState::DUPLICATE_OBJECT,
+        ];
+        if taken.contains(code) {
             return Self::Taken;
         }
         if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
