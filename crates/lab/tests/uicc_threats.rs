@@ -4,21 +4,26 @@
 #[path = "uicc_common/mod.rs"]
 mod common;
 
-use std::sync::{Arc, Mutex};
-
 use ambit_adm::policy::Deployment;
 use ambit_adm::{Adm, AdmConfig, Kek, ProvisionError, system_entropy};
-use ambit_adm_api::{AdmClient, DoaReport, Outcome, RegistrationStep};
-use ambit_device::{
-    ArrayMemory, Authentication, Device, Profile, Random, SLOTS_OCTETS, Uicc, UiccCredential,
+use ambit_adm_api::{
+    AdmClient, Answer, AuthenticationRequest as NadmRequest, DoaReport, Nadm, NadmError, Outcome,
+    Population, RegistrationStep,
 };
+use ambit_device::{
+    ArrayMemory, Authentication, CardFailed, Device, Profile, Random, SLOTS_OCTETS, Uicc,
+    UiccCredential,
+};
+use ambit_lab::card::LabCard;
 use ambit_protocol::area::Plmn;
 use ambit_protocol::schedule::{self, cut};
-use ambit_protocol::wire::{AuthenticationRequest, MessageType, ReportId, peek};
+use ambit_protocol::wire::{
+    AUTHENTICATION_REQUEST_OCTETS, AuthenticationRequest, MessageType, ReportId, peek,
+};
 use ambit_protocol::{Cause, DeviceForm, DeviceType, Exchange, Item, KAiotf, RootKey, Snid, aka};
 use ambit_provisioning::{CredentialKind, DeviceSpec};
 use ambit_ran::air::{Channel, Verdict};
-use ambit_ran::fleet::DeviceIndex;
+use ambit_ran::fleet::{DeviceIndex, Fleet};
 use ambit_ran::frame::{Direction, FrameKind};
 use ambit_store::SqliteStore;
 use common::*;
@@ -32,11 +37,10 @@ fn answers_to_a_replay(scene: &mut Scene, recorded: &[u8]) -> Vec<Vec<(MessageTy
         scene.power(n, 10, false);
         scene.power(n, 20, true);
     }
-    let injected = Arc::new(Mutex::new(false));
-    let down = Arc::clone(&injected);
-    let ear = move |frame: &ambit_ran::frame::AirFrame| {
+    // What is injected is heard by the device alone and passes no ear.
+    let ear = |frame: &ambit_ran::frame::AirFrame| {
         let is_true_network = frame.direction == Direction::Down && frame.kind == FrameKind::Nas;
-        if is_true_network && !*down.lock().unwrap() {
+        if is_true_network {
             Verdict::Drop
         } else {
             Verdict::Pass
@@ -87,19 +91,55 @@ fn t21_an_old_challenge_tells_no_device_from_another() {
         let log = card.log();
         assert_eq!((log.mac_failures, log.sync_failures), (1, 0));
     }
+}
 
-    // Control: with plain 5G AKA the card is given the network's RAND as it is. The victim's sync failure shows.
-    let challenge = AuthenticationRequest::parse(&recorded).unwrap();
-    let plain = |n: u32| {
-        let (rand, sqn) = (challenge.n_r, [0, 0, 0, 0, 0, 0x21]);
-        let autn = secrets(0).autn(&rand, &sqn, &[0x80, 0]);
-        let mut card = card(n);
-        card.set_seq(5);
-        card.authenticate(&rand, &autn).unwrap()
+/// The control of T21: with plain 5G AKA the card is given the network's RAND as it is. The victim's sync failure shows on
+/// the air, and nobody else's.
+#[test]
+fn t21_control_plain_aka_tells_the_victim_by_its_sync_failure() {
+    let n_r = [7; 16];
+    let old = [0, 0, 0, 0, 0, 0x21];
+    let autn = secrets(0).autn(&n_r, &old, &[0x80, 0]);
+    let mut recorded = [0; AUTHENTICATION_REQUEST_OCTETS];
+    AuthenticationRequest { n_r, autn }
+        .emit(&mut recorded)
+        .unwrap();
+    let populate = |fleet: &mut Fleet| {
+        for n in 0..DEVICES {
+            let card = card(n);
+            card.set_seq(5);
+            let spec = fleet_spec(n, DeviceForm::Concealed);
+            fleet
+                .add_uicc(spec, Box::new(PlainAka { card, n_r }))
+                .unwrap();
+        }
     };
-    assert!(matches!(plain(0), Authentication::SyncFailure { .. }));
-    for n in 1..DEVICES {
-        assert!(matches!(plain(n), Authentication::MacFailure));
+    let mut scene = Scene::with(config(), Channel::lossy(0.0), populate, |_| {});
+    scene.listen(|_| false);
+    scene.advance_s(30);
+    let answers = answers_to_a_replay(&mut scene, &recorded);
+    let sync_failure = (MessageType::AuthenticationResponse, 1);
+    assert_eq!(answers[0], [sync_failure]);
+    assert!(answers[1..].iter().all(Vec::is_empty), "{answers:?}");
+}
+
+/// A card whose device leaves its own nonce out of RAND.
+struct PlainAka {
+    card: LabCard,
+    n_r: [u8; 16],
+}
+
+impl Uicc for PlainAka {
+    fn suci(&mut self, out: &mut [u8]) -> Result<usize, CardFailed> {
+        self.card.suci(out)
+    }
+
+    fn authenticate(
+        &mut self,
+        _: &[u8; 16],
+        autn: &[u8; 16],
+    ) -> Result<Authentication, CardFailed> {
+        self.card.authenticate(&self.n_r, autn)
     }
 }
 
@@ -279,68 +319,124 @@ fn t23_policy_at_provisioning() {
         .unwrap();
 }
 
-/// T23 at run time: a store that was provisioned privately, opened by a public network.
+/// T23 at run time: stores that were provisioned privately, opened by a public network: a key of the operator's, and the blind
+/// form. The control is the same report, octet for octet, in the network that the device was provisioned for.
 #[test]
 fn t23_policy_at_run_time() {
+    let key = RootKey::new([3; 16]);
+    let device = |form, credential| DeviceSpec {
+        key: Some(RootKey::new([3; 16])),
+        credential,
+        ..device_spec(1, form)
+    };
+    let private = AdmConfig {
+        blind_allowed: true,
+        ..config()
+    };
+    let suite = ambit_protocol::Suite::AesCmac;
+    for (form, credential) in [
+        (DeviceForm::Concealed, CredentialKind::Operator),
+        (DeviceForm::Blind, CredentialKind::UiccAiot),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let open_file = |config| open(config, SqliteStore::open(&path).unwrap());
+        let mut adm = open_file(private.clone());
+        adm.import(&[device(form, credential)], START_MS).unwrap();
+        let rand_n = adm.beacons(START_MS).unwrap().current;
+        drop(adm);
+
+        let area_id = snid().area([0, 0, 1]);
+        let rand_d = [9; 8];
+        let evaluate = |input| key.evaluate(suite, &input);
+        let (id, k_aiotf) = if form == DeviceForm::Blind {
+            let t_id = cut(&evaluate(schedule::counter_t_id(1)));
+            (ReportId::Blind { t_id }, schedule::blind_k_aiotf(1))
+        } else {
+            let cid = cut(&evaluate(schedule::concealed_id(&rand_n, &rand_d)));
+            let input = schedule::concealed_k_aiotf(&rand_n, &area_id, &rand_d);
+            (ReportId::Concealed { cid, rand_d }, input)
+        };
+        let item = Item {
+            cause: Cause::Event,
+            seq: 1,
+            data: b"",
+        };
+        let (mut nas, len) = ([0; 125], ambit_protocol::TagLen::T8);
+        let k_aiotf = KAiotf::new(evaluate(k_aiotf));
+        let (_, len) = Exchange::seal_report(suite, &k_aiotf, &id, &item, len, &mut nas).unwrap();
+        let report = |adm: &mut Adm| {
+            assert_eq!(adm.beacons(START_MS).unwrap().current, rand_n);
+            let report = DoaReport {
+                nas: &nas[..len],
+                rand_n,
+                area_id,
+                gnb_id: 1,
+                reader_index: 1,
+            };
+            let mut verdicts = Vec::new();
+            adm.authenticate(START_MS, &[report], &mut verdicts);
+            verdicts[0].outcome()
+        };
+        let mut adm = open_file(public());
+        assert_eq!(report(&mut adm), Outcome::PolicyRefused, "{form:?}");
+        assert_eq!(adm.store().record_count().unwrap(), 0);
+        let mut events = 0;
+        let filter = ambit_store::EventFilter {
+            kind: Some("policy_refused"),
+            since_ms: None,
+        };
+        let mut count = |_| {
+            events += 1;
+            std::ops::ControlFlow::Continue(())
+        };
+        adm.store().events_for_each(&filter, &mut count).unwrap();
+        assert_eq!(events, 1, "{form:?}");
+        drop(adm);
+
+        let mut adm = open_file(private.clone());
+        assert_eq!(report(&mut adm), Outcome::AcceptedNew, "{form:?}");
+    }
+}
+
+/// T23 at run time for type 1, which only answers: its answers open nothing in a public network, unless its operator says so.
+#[test]
+fn t23_type_1_at_run_time() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");
     let open_file = |config| open(config, SqliteStore::open(&path).unwrap());
-    let key = RootKey::new([3; 16]);
     let device = DeviceSpec {
         key: Some(RootKey::new([3; 16])),
-        ..device_spec(1, DeviceForm::Concealed)
+        device_type: DeviceType::Type1,
+        ..device_spec(1, DeviceForm::Dt)
     };
     open_file(config()).import(&[device], START_MS).unwrap();
-
-    let report = |adm: &mut Adm, seq| {
-        let rand_n = adm.beacons(START_MS).unwrap().current;
-        let area_id = snid().area([0, 0, 1]);
-        let rand_d = [seq; 8];
-        let evaluate = |input| key.evaluate(ambit_protocol::Suite::AesCmac, &input);
-        let id = ReportId::Concealed {
-            cid: cut(&evaluate(schedule::concealed_id(&rand_n, &rand_d))),
-            rand_d,
-        };
-        let k_aiotf = evaluate(schedule::concealed_k_aiotf(&rand_n, &area_id, &rand_d));
-        let item = Item {
-            cause: Cause::Event,
-            seq,
-            data: b"",
-        };
-        let mut nas = [0; 125];
-        let (suite, len) = (ambit_protocol::Suite::AesCmac, ambit_protocol::TagLen::T8);
-        let k_aiotf = KAiotf::new(k_aiotf);
-        let (_, len) = Exchange::seal_report(suite, &k_aiotf, &id, &item, len, &mut nas).unwrap();
-        let report = DoaReport {
-            nas: &nas[..len],
+    let studied = AdmConfig {
+        allow_type1_in_public: true,
+        ..public()
+    };
+    for (config, is_served) in [(public(), false), (studied, true), (config(), true)] {
+        let mut adm = open_file(config);
+        let rand_n = adm.get_rand(START_MS).unwrap();
+        let answers = [Answer {
+            rand_d: [5; 16],
+            res: None,
+        }];
+        let request = NadmRequest {
+            population: Population::Device(b"device 1"),
             rand_n,
-            area_id,
-            gnb_id: 1,
-            reader_index: 1,
+            area_id: None,
+            answers: &answers,
         };
-        let mut verdicts = Vec::new();
-        adm.authenticate(START_MS, &[report], &mut verdicts);
-        verdicts[0].outcome()
-    };
-    let mut adm = open_file(public());
-    assert_eq!(report(&mut adm, 1), Outcome::PolicyRefused);
-    assert_eq!(adm.store().record_count().unwrap(), 0);
-    let mut events = 0;
-    let filter = ambit_store::EventFilter {
-        kind: Some("policy_refused"),
-        since_ms: None,
-    };
-    let mut count = |event: ambit_store::EventRow| {
-        assert_eq!(event.device_id.as_deref(), Some(&b"device 1"[..]));
-        events += 1;
-        std::ops::ControlFlow::Continue(())
-    };
-    adm.store().events_for_each(&filter, &mut count).unwrap();
-    assert_eq!(events, 1);
-    drop(adm);
-
-    // Control: the same report in the network that it was provisioned for.
-    let mut adm = open_file(config());
-    assert_eq!(report(&mut adm, 2), Outcome::AcceptedNew);
-    assert_eq!(adm.tally().of(Outcome::AcceptedNew), 1);
+        let found = adm.get_authentication(START_MS, &request);
+        let key = adm.get_session_key(START_MS, b"device 1", &rand_n, &[5; 16]);
+        if is_served {
+            assert_eq!(found.unwrap().sets.len(), 1);
+            assert!(key.is_ok());
+        } else {
+            let refused = NadmError::Refused(Outcome::PolicyRefused);
+            assert_eq!(found.unwrap_err(), refused);
+            assert_eq!(key.unwrap_err(), refused);
+        }
+    }
 }
