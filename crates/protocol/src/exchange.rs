@@ -130,6 +130,7 @@ impl Exchange {
     ///
     /// # Errors
     /// [`OpenError::TagMismatch`] when it is not this candidate's, or its length does not fit the candidate's tag length.
+    #[inline(always)]
     pub fn open_report(
         suite: Suite,
         k_aiotf: &KAiotf,
@@ -217,6 +218,7 @@ impl Exchange {
         Ok(Self { keys, tag1 })
     }
 
+    #[inline(always)]
     fn open_item(
         suite: Suite,
         k_aiotf: &KAiotf,

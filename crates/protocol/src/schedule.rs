@@ -54,14 +54,21 @@ impl Input {
         self.x.get(..usize::from(self.len)).unwrap_or_default()
     }
 
+    #[inline(always)]
     fn of(label: Label, parts: &[&[u8]]) -> Self {
         let mut x = [0u8; X_OCTETS_MAX];
-        let mut len = 0u8;
-        for (slot, octet) in x.iter_mut().zip(parts.iter().copied().flatten()) {
-            *slot = *octet;
-            len += 1;
+        let mut len = 0;
+        for part in parts {
+            if let Some(slot) = x.get_mut(len..len + part.len()) {
+                slot.copy_from_slice(part);
+                len += part.len();
+            }
         }
-        Self { label, x, len }
+        Self {
+            label,
+            x,
+            len: len as u8,
+        }
     }
 }
 

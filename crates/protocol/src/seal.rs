@@ -103,6 +103,7 @@ pub struct TagMismatch;
 
 impl SealKeys {
     /// Derives and expands KI and KE.
+    #[inline(always)]
     pub fn new(suite: Suite, k_aiotf: &KAiotf) -> Self {
         let prf = PrfKey::new(suite, k_aiotf.expose());
         let ki = Zeroizing::new(prf.prf(Label::INTEGRITY_KEY, &[]));

@@ -55,6 +55,7 @@ enum Expanded {
 
 impl PrfKey {
     /// Expands a 16-octet key for `suite`.
+    #[inline(always)]
     pub fn new(suite: Suite, key: &[u8; 16]) -> Self {
         Self(match suite {
             Suite::AesCmac => Expanded::Cmac(CmacKey::new(key)),
@@ -120,6 +121,7 @@ pub(crate) enum KeystreamKey {
 }
 
 impl KeystreamKey {
+    #[inline(always)]
     pub(crate) fn new(suite: Suite, key: &[u8; 16]) -> Self {
         match suite {
             Suite::AesCmac | Suite::HmacSha256 => Self::Ctr(Aes128Enc::new(key.into())),
