@@ -229,6 +229,8 @@ pub(crate) enum Purpose<'a> {
     ChainSeed { snid: &'a [u8; 9], last_epoch: u32 },
     /// The key that signs checkpoints of the evidence.
     EvidenceKey,
+    /// The key that the secrets of subscriptions come from.
+    DeliveryKey,
     /// Nothing: an empty secret that only the right KEK opens.
     Check,
 }
@@ -243,6 +245,7 @@ impl Purpose<'_> {
                 [&b"ambit chain\0"[..], &snid[..], &last_epoch.to_be_bytes()].concat()
             }
             Self::EvidenceKey => b"ambit evidence\0".to_vec(),
+            Self::DeliveryKey => b"ambit delivery\0".to_vec(),
             Self::Check => b"ambit check\0".to_vec(),
         }
     }
@@ -268,6 +271,7 @@ impl std::fmt::Display for Purpose<'_> {
             }
             Self::ChainSeed { snid, .. } => write!(f, "chain seed of {}", hex::encode(snid)),
             Self::EvidenceKey => f.write_str("evidence key"),
+            Self::DeliveryKey => f.write_str("delivery key"),
             Self::Check => f.write_str("check value"),
         }
     }

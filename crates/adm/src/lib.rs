@@ -30,11 +30,13 @@ use ambit_adm_api::{
 use ambit_protocol::{AreaId, Snid};
 use ambit_store::{AlarmRow, Store, StoreError};
 use ambit_uicc::suci::HomeNetwork;
+use zeroize::Zeroizing;
 
 use beacons::BeaconSource;
 use budget::SearchBudget;
 use events::EventLog;
 use evidence::Evidence;
+use kek::Purpose;
 use policy::Deployment;
 use registration::Challenges;
 use registry::{Index, Registry};
@@ -285,6 +287,25 @@ impl Adm {
     ) {
         self.events.raise(kind, severity, subject, detail, now_ms);
         self.events.flush(self.store.as_mut(), now_ms);
+    }
+
+    /// The key that the secrets of subscriptions come from; made at the first call, one for all that share the store.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the store's, the random source's, or the key does not open.
+    pub fn delivery_key(&mut self) -> Result<Zeroizing<[u8; 32]>, OpenError> {
+        const NAME: &str = "delivery_key";
+        let wrapped = match self.store.meta(NAME)? {
+            Some(wrapped) => wrapped,
+            None => {
+                let mut key = Zeroizing::new([0; 32]);
+                (self.entropy)(&mut *key)?;
+                let purpose = Purpose::DeliveryKey;
+                let wrapped = self.kek.wrap(&purpose, &*key, &mut self.entropy)?;
+                self.store.meta_init(NAME, &wrapped)?
+            }
+        };
+        Ok(self.kek.unwrap::<32>(&Purpose::DeliveryKey, &wrapped)?)
     }
 
     /// Acknowledges an alarm, and notes who did; `None` if there is none of this id.

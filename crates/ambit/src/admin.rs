@@ -10,6 +10,7 @@ mod presence;
 mod server;
 mod status;
 mod subscribers;
+mod subscriptions;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -29,6 +30,7 @@ pub(crate) use ask::{Ask, AskDevices, AskOperation};
 pub(crate) use evidence::parse_key;
 pub(crate) use server::{AdmOwner, AdminServer};
 pub(crate) use status::flat;
+pub(crate) use subscriptions::SubscriptionRequest;
 
 /// What can be asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -100,6 +102,8 @@ pub(crate) enum Request {
         /// The history of this one only.
         device_id: Option<String>,
     },
+    /// Subscriptions and their dead letters.
+    Subscription(SubscriptionRequest),
     /// Open alarms, or all.
     AlarmList {
         all: bool,
@@ -117,6 +121,9 @@ pub(crate) enum Request {
 impl Request {
     /// Whether it needs the ADM (and with it the lock), not only the store.
     const fn changes(&self) -> bool {
+        if let Self::Subscription(asked) = self {
+            return asked.changes();
+        }
         matches!(
             self,
             Self::DeviceImport { .. }
@@ -183,6 +190,9 @@ pub(crate) fn run(
     }
     if !request.changes() {
         // Reading goes on beside a writer, core or command.
+        if let Request::Subscription(asked) = request {
+            return subscriptions::read(dir.open_deliveries_to_read()?.as_mut(), asked, row);
+        }
         let mut store = dir.open_to_read()?;
         return execute::read(store.as_mut(), request, row);
     }
@@ -198,7 +208,19 @@ pub(crate) fn run(
         if let Some(lock) = dir.lock()? {
             let now_ms = unix_ms();
             let mut adm = dir.open_adm(config.adm()?, &lock, now_ms)?;
-            let done = execute::change(&mut adm, request, now_ms, row);
+            let done = match request {
+                Request::Subscription(asked) => {
+                    let mut of_adm = subscriptions::OfAdm(&mut adm);
+                    subscriptions::change(
+                        dir.open_deliveries()?.as_mut(),
+                        &config.subscription_rules()?,
+                        &mut of_adm,
+                        asked,
+                        row,
+                    )
+                }
+                _ => execute::change(&mut adm, request, now_ms, row),
+            };
             adm.close(unix_ms());
             return done;
         }

@@ -17,6 +17,7 @@ pub(crate) mod record;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod subscriber;
+pub(crate) mod subscription;
 pub(crate) mod uicc;
 pub(crate) mod vectors;
 

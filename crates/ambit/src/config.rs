@@ -15,6 +15,7 @@ use ambit_store::PostgresUrl;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::delivery::DeliveryConfig;
 use crate::failure::Failure;
 use crate::sbi::{Af, SbiConfig};
 
@@ -35,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) evidence: Evidence,
     pub(crate) charging: Charging,
     pub(crate) presence: Presence,
+    /// Subscriptions and their delivery.
+    pub(crate) delivery: DeliveryConfig,
     /// Which area a reader serves. A gNB that is not named serves area code r with reader r.
     pub(crate) reader: Vec<Reader>,
     /// Where a fleet may report. A fleet that is not named may report everywhere.
@@ -210,6 +213,7 @@ impl Default for Config {
             evidence: Evidence::default(),
             charging: Charging::default(),
             presence: Presence::default(),
+            delivery: DeliveryConfig::default(),
             reader: Vec::new(),
             fleet: Vec::new(),
             sbi: SbiConfig::default(),
@@ -417,6 +421,6 @@ impl Config {
     }
 }
 
-fn invalid(field: &str, rule: &dyn std::fmt::Display) -> Failure {
+pub(crate) fn invalid(field: &str, rule: &dyn std::fmt::Display) -> Failure {
     Failure::input("config_invalid", format!("{field}: {rule}"))
 }

@@ -9,7 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use ambit_adm::{Adm, AdmConfig, Entropy, Kek, system_entropy};
-use ambit_store::{FILE_NAME, PostgresStore, PostgresUrl, SqliteStore, Store};
+use ambit_store::{DeliveryStore, FILE_NAME, PostgresStore, PostgresUrl, SqliteStore, Store};
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -86,6 +86,11 @@ impl DataDir {
 
     /// Opens the store for reading alone; possible while a core runs.
     pub(crate) fn open_to_read(&self) -> Result<Box<dyn Store>, Failure> {
+        Ok(self.open_deliveries_to_read()?)
+    }
+
+    /// The same with the subscriptions.
+    pub(crate) fn open_deliveries_to_read(&self) -> Result<Box<dyn DeliveryStore>, Failure> {
         if let Some(url) = &self.database {
             return Ok(Box::new(PostgresStore::open_read_only(url)?));
         }
@@ -100,7 +105,15 @@ impl DataDir {
         Ok(Box::new(SqliteStore::open_read_only(&file)?))
     }
 
-    /// The same for who follows the records of this directory's core alone: where several share a store, each has its own.
+    /// Opens the store to change subscriptions and their positions, beside the core that has the lock. There must be a store.
+    pub(crate) fn open_deliveries(&self) -> Result<Box<dyn DeliveryStore>, Failure> {
+        Ok(match &self.database {
+            Some(url) => Box::new(PostgresStore::open(url, None)?),
+            None => Box::new(SqliteStore::open(&self.store_file())?),
+        })
+    }
+
+    /// Opens the store to read for who follows the records of this directory's core alone: where several share a store, each has its own.
     pub(crate) fn open_own_records(&self) -> Result<Box<dyn Store>, Failure> {
         match &self.database {
             Some(url) => Ok(Box::new(PostgresStore::open_records_of(

@@ -5,6 +5,7 @@ mod card_dir;
 mod commands;
 mod config;
 mod data_dir;
+mod delivery;
 mod failure;
 mod followers;
 mod http;
@@ -59,6 +60,8 @@ enum Command {
     Presence(commands::presence::Presence),
     #[command(subcommand)]
     Alarm(commands::alarm::Alarm),
+    #[command(subcommand)]
+    Subscription(commands::subscription::Subscription),
     #[command(subcommand)]
     Evidence(commands::evidence::Evidence),
     Vectors(commands::vectors::Vectors),
@@ -117,6 +120,7 @@ fn main() -> ExitCode {
         Command::Event(command) => command.run(),
         Command::Presence(command) => command.run(),
         Command::Alarm(command) => command.run(),
+        Command::Subscription(command) => command.run(),
         Command::Evidence(command) => command.run(),
         Command::Vectors(command) => command.run(),
         Command::Lab(command) => command.run(),

@@ -6,3 +6,4 @@
 
 pub mod charging;
 pub mod presence;
+pub mod subscription;

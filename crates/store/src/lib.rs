@@ -11,6 +11,7 @@
 //! The store never sees a key in clear: device keys and chain seeds arrive wrapped and leave wrapped.
 
 mod checks;
+mod delivery;
 mod error;
 pub mod evidence;
 mod postgres;
@@ -18,6 +19,9 @@ mod rows;
 mod sqlite;
 mod subscriber_rows;
 
+pub use delivery::{
+    DeadLetterRow, Delivered, DeliveryStore, Lease, NewSubscription, SubscriptionRow,
+};
 pub use error::StoreError;
 pub use evidence::{CheckpointRow, EvidenceFault, EvidenceFaultKind, EvidenceHead};
 pub use postgres::{PostgresStore, PostgresUrl};

@@ -160,6 +160,7 @@ pub(crate) fn read(
         | Request::SubscriberImport { .. }
         | Request::HomeNetworkKeyAdd { .. }
         | Request::HomeNetworkKeyList
+        | Request::Subscription(_)
         | Request::Ask(_) => {
             return Err(Failure::resource(
                 "read_only",
@@ -171,7 +172,9 @@ pub(crate) fn read(
 }
 
 /// Kinds of events besides the outcomes of reports.
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 19] = [
+    "subscription_added",
+    "subscription_removed",
     "presence_halted",
     "presence_resumed",
     "alarm_acknowledged",

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use ambit_adm::Adm;
 use ambit_aiotf::server::{Engine, Stopped, unix_ms};
+use ambit_nef::subscription::Rules;
 use ambit_sbi::adm::engine::AdmHandle;
 use serde_json::Value;
 
 use super::status::Running;
-use super::{Reply, Request, Secret, ask, execute};
+use super::{Reply, Request, Secret, ask, execute, subscriptions};
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
 
@@ -79,7 +80,11 @@ pub(crate) struct AdminServer {
 
 impl AdminServer {
     /// Listens in the data directory, whose lock the caller holds: a socket left there belongs to a dead core.
-    pub(crate) fn start(dir: &DataDir, engine: impl AdmOwner) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        dir: &DataDir,
+        engine: impl AdmOwner,
+        rules: Rules,
+    ) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::io("admin socket", &error);
         let (_open, path) = dir.socket()?;
         match fs::remove_file(&path) {
@@ -96,13 +101,14 @@ impl AdminServer {
             .name("admin".into())
             .spawn(move || {
                 for stream in listener.incoming() {
-                    let (Ok(stream), at, engine) = (stream, at.clone(), engine.clone()) else {
+                    let (at, engine, rules) = (at.clone(), engine.clone(), rules.clone());
+                    let Ok(stream) = stream else {
                         thread::sleep(Duration::from_millis(100));
                         continue;
                     };
                     let _ = thread::Builder::new()
                         .name("admin-client".into())
-                        .spawn(move || serve(stream, &at, &engine));
+                        .spawn(move || serve(stream, &at, &engine, &rules));
                 }
             })
             .map_err(failed)?;
@@ -119,7 +125,7 @@ impl Drop for AdminServer {
 }
 
 /// Reads one request, writes its answer. A client that goes away is no error.
-fn serve(mut stream: UnixStream, dir: &DataDir, engine: &impl AdmOwner) {
+fn serve(mut stream: UnixStream, dir: &DataDir, engine: &impl AdmOwner, rules: &Rules) {
     let _ = stream.set_read_timeout(Some(PATIENCE));
     let _ = stream.set_write_timeout(Some(PATIENCE));
     let Ok(reading) = stream.try_clone() else {
@@ -137,7 +143,7 @@ fn serve(mut stream: UnixStream, dir: &DataDir, engine: &impl AdmOwner) {
             "request_invalid",
             format!("request: {error}"),
         )),
-        Ok(request) => match answer(&mut stream, request, dir, engine) {
+        Ok(request) => match answer(&mut stream, request, dir, engine, rules) {
             Ok(()) => Reply::Done,
             Err(failure) => Reply::Failure(failure),
         },
@@ -150,7 +156,16 @@ fn answer(
     request: Request,
     dir: &DataDir,
     engine: &impl AdmOwner,
+    rules: &Rules,
 ) -> Result<(), Failure> {
+    if let Request::Subscription(asked) = &request {
+        // Beside the engine: what is looked up may take its time.
+        let mut of_engine = subscriptions::OfEngine(engine);
+        let mut store = dir.open_deliveries()?;
+        return subscriptions::change(store.as_mut(), rules, &mut of_engine, asked, &mut |row| {
+            write(stream, &Reply::Row(row)).is_ok()
+        });
+    }
     if matches!(request, Request::Status) {
         // The store is walked here, beside the engine.
         let running = engine.standing();

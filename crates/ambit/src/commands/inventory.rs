@@ -170,7 +170,7 @@ fn conclude(summary: &Value, failed: u64, json: bool) -> Result<(), Failure> {
 }
 
 /// AreaIDs in hexadecimal.
-fn areas(texts: &[String], place: &Place) -> Result<Vec<String>, Failure> {
+pub(super) fn areas(texts: &[String], place: &Place) -> Result<Vec<String>, Failure> {
     let snid = place.config()?.snid()?;
     let area = |text: &String| match text.len() {
         24 => Ok(text.clone()),

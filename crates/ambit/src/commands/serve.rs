@@ -90,6 +90,7 @@ impl Serve {
         // What cannot be is said before anything is served.
         config.charging()?;
         config.expectation()?;
+        config.subscription_rules()?;
         // Signals from here on end the core in order.
         let mut signals =
             Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure::io("signals", &error))?;

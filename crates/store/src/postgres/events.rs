@@ -65,6 +65,21 @@ pub(super) async fn page(
     rows.iter().map(from_row).collect()
 }
 
+/// The next events after one, whatever they are.
+pub(super) async fn after(link: &mut Link, after: i64, limit: u32) -> Result<Vec<EventRow>, Fault> {
+    let read = link
+        .prepared(
+            "SELECT id, time_ms, kind, severity, device_id, area_id, gnb_id, reader_index, count, detail FROM event \
+             WHERE id > $1 ORDER BY id LIMIT $2",
+        )
+        .await?;
+    let rows = link
+        .client
+        .query(&read, &[&after, &i64::from(limit)])
+        .await?;
+    rows.iter().map(from_row).collect()
+}
+
 fn from_row(row: &Row) -> Result<EventRow, Fault> {
     Ok(EventRow {
         id: row.try_get(0)?,

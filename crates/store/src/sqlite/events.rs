@@ -50,6 +50,24 @@ pub(super) fn for_each(
     Ok(())
 }
 
+/// The next events after one.
+pub(super) fn after(
+    t: &Transaction<'_>,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<EventRow>, StoreError> {
+    let mut statement = t.prepare_cached(
+        "SELECT id, time_ms, kind, severity, device_id, area_id, gnb_id, reader_index, count, detail FROM event \
+         WHERE id > ?1 ORDER BY id LIMIT ?2",
+    )?;
+    let mut rows = statement.query((after, limit))?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        all.push(from_row(row)?);
+    }
+    Ok(all)
+}
+
 fn from_row(row: &Row<'_>) -> Result<EventRow, StoreError> {
     Ok(EventRow {
         id: row.get(0)?,

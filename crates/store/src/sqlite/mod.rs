@@ -3,6 +3,7 @@
 mod accept;
 mod alarms;
 mod chains;
+mod delivery;
 mod devices;
 mod events;
 mod evidence;

@@ -43,7 +43,7 @@ pub(super) fn run(config: &Config, signals: &mut Signals) -> Result<(), Failure>
         }
     };
     let http = http::start(http, Arc::new(source))?;
-    let admin = AdminServer::start(&dir, engine.handle())?;
+    let admin = AdminServer::start(&dir, engine.handle(), config.subscription_rules()?)?;
     let followers = Followers::start(config, &dir, &engine.handle())?;
     function.register(&nrf, sbi, adm::SERVICES, Vec::new());
 

@@ -62,7 +62,7 @@ pub(super) fn run(
         };
         http::start(http, Arc::new(source))?
     };
-    let admin = AdminServer::start(&dir, server.engine())?;
+    let admin = AdminServer::start(&dir, server.engine(), config.subscription_rules()?)?;
     let followers = Followers::start(config, &dir, &server.engine())?;
 
     let mut ready = json!({ "n2": server.local_addr().to_string(), "http": http.to_string() });
