@@ -122,7 +122,7 @@ impl Network {
                     return Heard::Duplicate(answer);
                 }
                 Some((last, _)) if counter <= last => return Heard::Silence,
-                None if *counter == 0 => return Heard::Silence,
+                // Nothing was heard of it yet, and where its counter began the text does not say: 0 is as good as 1.
                 _ => {}
             }
             self.counters.insert(*at, (*counter, exchange.tag1.clone()));
