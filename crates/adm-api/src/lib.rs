@@ -2,8 +2,10 @@
 //!
 //! In one process the calls are plain calls on the ADM; between processes the same trait goes over the SBI.
 
+mod item;
 mod nadm;
 
+pub use item::DoaItem;
 pub use nadm::{
     AUTH_DATA_MAX, Answer, AuthData, AuthDataSet, AuthenticationRequest, AuthenticationResponse,
     DeviceProfile, Nadm, NadmError, Population, RAND_D_MAX, RandD, Res, SessionKey,
@@ -24,6 +26,10 @@ pub trait AdmClient: Nadm {
     ///
     /// When this returns, the acceptance record of every [`Verdict::Accept`] is on disk: the ACCEPT may leave.
     fn authenticate(&mut self, now_ms: i64, reports: &[DoaReport<'_>], verdicts: &mut Vec<Verdict>);
+
+    /// Whether the calls that follow tell what was in a new report ([`Verdict::Accept`]'s item). To be said before each of them
+    /// where several call: an AIOTF asks for it while somebody has subscribed, and gets to see no more than that.
+    fn tell_items(&mut self, on: bool);
 
     /// Takes a REGISTRATION REQUEST of section 7. The sequence number of a [`RegistrationStep::Challenge`] is on disk when
     /// this returns: the challenge may leave. The same request again gets the same challenge again.
@@ -117,6 +123,8 @@ pub enum Verdict {
         outcome: Outcome,
         /// With status 01: the key of the exchange, for the command session.
         session: Option<KAiotf>,
+        /// With [`Outcome::AcceptedNew`], where [`AdmClient::tell_items`] asked for it: what the report said.
+        item: Option<Box<DoaItem>>,
     },
     /// Nothing is sent. The only refusal there is.
     Silence(Outcome),

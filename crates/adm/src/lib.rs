@@ -196,6 +196,8 @@ pub struct Adm {
     tally: Tally,
     /// Through which AIOTF a device was last reached.
     last_aiotfs: HashMap<Index, [u8; 16]>,
+    /// Whether verdicts tell what a new report said.
+    tells_items: bool,
     /// Why the last batch could not be recorded.
     store_fault: Option<String>,
 }
@@ -252,6 +254,7 @@ impl Adm {
             next_table: None,
             tally: Tally::default(),
             last_aiotfs: HashMap::new(),
+            tells_items: false,
             store_fault: None,
         })
     }
@@ -434,6 +437,10 @@ impl AdmClient for Adm {
         self.follow();
         self.authenticate_batch(now_ms, reports, verdicts);
         self.events.flush(self.store.as_mut(), now_ms);
+    }
+
+    fn tell_items(&mut self, on: bool) {
+        self.tells_items = on;
     }
 
     fn register(&mut self, now_ms: i64, request: &DoaReport<'_>) -> RegistrationStep {

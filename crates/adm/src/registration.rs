@@ -13,7 +13,9 @@
 
 mod challenges;
 
-use ambit_adm_api::{AcceptPdu, ChallengeId, DoaReport, Outcome, RegistrationStep, Verdict};
+use ambit_adm_api::{
+    AcceptPdu, ChallengeId, DoaItem, DoaReport, Outcome, RegistrationStep, Verdict,
+};
 use ambit_protocol::wire::{
     AcceptStatus, AuthenticationRequest, AuthenticationResponseView, RegistrationRequest,
     ResultView,
@@ -357,10 +359,24 @@ impl Adm {
         };
         let nas = AcceptPdu::build(|out| exchange.seal_accept(&p2, out))
             .map_err(|_| Outcome::StoreFailed)?;
+        let is_told = self.tells_items && outcome == Outcome::AcceptedNew;
+        let told = self.registry.of_row(row).filter(|_| is_told);
+        let told = told.map(|(_, device)| {
+            Box::new(DoaItem {
+                fleet: self.registry.fleet_name(&device).into(),
+                device_id,
+                epoch,
+                tag1: exchange.tag1().as_slice().into(),
+                cause: item.cause,
+                seq: item.seq,
+                data: item.data.into(),
+            })
+        });
         Ok(RegistrationStep::Done(Verdict::Accept {
             nas,
             outcome,
             session: (AcceptStatus::parse(&p2) == AcceptStatus::CommandFollows).then_some(k_aiotf),
+            item: told,
         }))
     }
 

@@ -80,6 +80,7 @@ pub(crate) struct Registry {
 }
 
 struct Fleet {
+    name: Box<str>,
     /// `None`: allowed everywhere.
     areas: Option<Vec<AreaId>>,
 }
@@ -295,9 +296,17 @@ impl Registry {
         self.is_fleet_in_scope(device.fleet, area_id)
     }
 
+    /// The name of a device's fleet.
+    pub(crate) fn fleet_name(&self, device: &Device<'_>) -> &str {
+        let fleet = self.fleets.get(usize::from(device.fleet));
+        fleet.map_or("", |fleet| &fleet.name)
+    }
+
     fn is_fleet_in_scope(&self, fleet: u16, area_id: &AreaId) -> bool {
         match self.fleets.get(usize::from(fleet)) {
-            Some(Fleet { areas: Some(areas) }) => areas.contains(area_id),
+            Some(Fleet {
+                areas: Some(areas), ..
+            }) => areas.contains(area_id),
             _ => true,
         }
     }
@@ -312,6 +321,7 @@ impl Registry {
             rule: "must be one of at most 65536",
         })?;
         self.fleets.push(Fleet {
+            name: name.into(),
             areas: config.fleet_areas.get(name).cloned(),
         });
         self.fleet_by_name.insert(name.to_owned(), number);

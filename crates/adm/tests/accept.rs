@@ -337,3 +337,43 @@ fn a_batch_of_good_and_bad_reports() {
     net.adm.authenticate(net.now_ms, &[], &mut none);
     assert!(none.is_empty());
 }
+
+/// What an AIOTF tells its subscribers: new reports alone, and only when it asked to know.
+#[test]
+fn what_a_new_report_said_is_told_once_and_only_to_who_asks() {
+    for (form, mut device) in all_forms() {
+        device.fleet = "pallets".into();
+        let mut net = Net::with(blind_config(), &[&device]);
+        let rand_n = net.rand_n();
+        let told = |net: &mut Net, asks: bool, nas: &[&[u8]]| -> Vec<_> {
+            net.adm.tell_items(asks);
+            let verdicts = net.hear_batch(rand_n, reader(1), nas);
+            let item = |verdict| match verdict {
+                Verdict::Accept { item, .. } => item,
+                Verdict::Silence(outcome) => panic!("silence: {outcome:?}"),
+            };
+            verdicts.into_iter().map(item).collect()
+        };
+        let unasked = device.send_as(form, rand_n, Cause::Event, 2);
+        assert_eq!(told(&mut net, false, &[&unasked.nas]), [None]);
+        assert_eq!(told(&mut net, true, &[&unasked.nas]), [None]);
+        let asked = device.send_as(form, rand_n, Cause::Moved, 3);
+        let items = told(&mut net, true, &[&asked.nas, &asked.nas]);
+        let [Some(item), None] = &items[..] else {
+            panic!("{items:?}")
+        };
+        assert_eq!(*item.device_id, *device.id);
+        assert_eq!((&*item.fleet, item.cause), ("pallets", Cause::Moved));
+        assert_eq!((item.seq, &*item.data), (3, &b"21.5 C"[..]));
+        assert_eq!(*item.tag1, *asked.exchange.tag1().as_slice());
+        let record = net.records().pop().unwrap();
+        assert_eq!(
+            (record.epoch, record.tag1),
+            (item.epoch, item.tag1.to_vec())
+        );
+        // A repeat is evidence, and no news.
+        let again = device.send_as(form, rand_n, Cause::Moved, 3);
+        assert_eq!(told(&mut net, true, &[&again.nas]), [None]);
+        assert_eq!(format!("{item:?}"), "DoaItem(6 octets)");
+    }
+}

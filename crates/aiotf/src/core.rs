@@ -2,7 +2,7 @@
 //!
 //! Input: [`Aiotf::handle_connected`], [`Aiotf::handle_pdu`], [`Aiotf::handle_disconnected`], [`Aiotf::handle_timeout`].
 //! Reports and answers gather until [`Aiotf::flush`] takes them to the ADM as one batch. Commands: [`Aiotf::request`],
-//! [`Aiotf::cancel`]. Output: [`Aiotf::poll_notification`] and [`Aiotf::poll_output`] until it is
+//! [`Aiotf::cancel`], [`Aiotf::watch`]. Output: [`Aiotf::poll_notification`], [`Aiotf::poll_accepted`] and [`Aiotf::poll_output`] until it is
 //! empty, and [`Aiotf::poll_timeout`] for when to call [`Aiotf::handle_timeout`] next.
 
 mod commands;
@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
 use ambit_adm_api::{
-    AdmClient, Beacons, DoaReport, Outcome, Tally, Verdict, is_registration_request,
+    AdmClient, Beacons, DoaItem, DoaReport, Outcome, Tally, Verdict, is_registration_request,
 };
 use ambit_ngap::{
     Cause, FromGnb, InventoryRequest, MessageKind, NgapError, ReaderReport, Target, ToGnb,
@@ -22,9 +22,11 @@ use ambit_protocol::RandN;
 use ambit_protocol::wire::REPORT_OCTETS_MAX;
 
 use crate::AiotfConfig;
+use crate::accepted::{Accepted, AcceptedReport};
 use crate::gnb::{Connection, DO_A_FIRST, Gnb};
 use crate::queue::{Nas, Pending, ReportQueue};
 use crate::registrations::{Exchanges, Place};
+use crate::service::DevicePlace;
 use crate::terminated::Terminated;
 
 /// A connection on N2, named by whoever runs the transport.
@@ -63,6 +65,7 @@ pub struct Aiotf<A> {
     queue: ReportQueue,
     exchanges: Exchanges,
     terminated: Terminated,
+    accepted: Accepted,
     verdicts: Vec<Verdict>,
     outputs: VecDeque<Output>,
     reports: Tally,
@@ -88,6 +91,7 @@ impl<A: AdmClient> Aiotf<A> {
             queue: ReportQueue::default(),
             exchanges: Exchanges::default(),
             terminated: Terminated::default(),
+            accepted: Accepted::default(),
             verdicts: Vec::new(),
             outputs: VecDeque::new(),
             reports: Tally::default(),
@@ -168,6 +172,16 @@ impl<A: AdmClient> Aiotf<A> {
         self.outputs.pop_front()
     }
 
+    /// Whether new reports are to be told of ([`Aiotf::poll_accepted`]) from now on.
+    pub const fn watch(&mut self, is_wanted: bool) {
+        self.accepted.is_wanted = is_wanted;
+    }
+
+    /// The next new report, in the order of acceptance. To be called until `None` after each input and each flush.
+    pub fn poll_accepted(&mut self) -> Option<AcceptedReport> {
+        self.accepted.pop()
+    }
+
     /// Reports and answers that still wait for [`Aiotf::flush`]: while there are any, it is to be called again soon.
     pub fn pending_reports(&self) -> usize {
         self.queue.len() + self.terminated.answers_ready()
@@ -196,10 +210,17 @@ impl<A: AdmClient> Aiotf<A> {
             })
             .collect();
         let mut verdicts = std::mem::take(&mut self.verdicts);
+        self.adm.tell_items(self.accepted.is_wanted);
         self.adm.authenticate(now_ms, &reports, &mut verdicts);
-        for (report, verdict) in batch.iter().zip(&verdicts) {
+        for (report, verdict) in batch.iter().zip(&mut verdicts) {
             self.reports.count(verdict.outcome(), report.nas.form());
-            if let Verdict::Accept { nas, .. } = verdict {
+            if let Verdict::Accept { nas, item, .. } = verdict {
+                let place = DevicePlace {
+                    area_id: report.area_id,
+                    gnb_id: report.gnb_id,
+                    reader_index: report.reader_index,
+                };
+                self.note_accepted(item.take(), place, now_ms);
                 let command = ToGnb::CommandRequest {
                     aiotf_id: self.config.aiotf_id,
                     correlation: report.correlation,
@@ -213,6 +234,21 @@ impl<A: AdmClient> Aiotf<A> {
         }
         self.verdicts = verdicts;
         self.queue.recycle(batch);
+    }
+
+    /// Keeps what a new report said for whoever watches.
+    fn note_accepted(&mut self, item: Option<Box<DoaItem>>, place: DevicePlace, now_ms: i64) {
+        let Some(item) = item.filter(|_| self.accepted.is_wanted) else {
+            return;
+        };
+        let report = AcceptedReport {
+            item: *item,
+            place,
+            time_ms: now_ms,
+        };
+        if !self.accepted.push(report) {
+            self.count("accepted_untold");
+        }
     }
 
     /// The ADM behind this AIOTF, for administration in the same process.

@@ -4,6 +4,7 @@
 //! [`Aiotf`] is the function without I/O: connections, PDUs and time go in, PDUs come out. [`server`] runs it on TCP. The ADM
 //! is reached through [`AdmClient`](ambit_adm_api::AdmClient); this crate does not depend on the ADM's, so K cannot get here.
 
+mod accepted;
 mod core;
 mod gnb;
 mod queue;
@@ -16,6 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use ambit_protocol::{AreaId, Snid};
 
+pub use crate::accepted::{AcceptedReport, Watcher};
 pub use crate::core::{Aiotf, ConnectionId, Output, Status};
 
 /// How an AIOTF behaves.

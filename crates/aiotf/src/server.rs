@@ -19,7 +19,7 @@ use ambit_ngap::capture::Way;
 use ambit_ngap::framing::{FrameDecoder, frame_into};
 
 use crate::service::{Notification, RequestError, ServiceRequest, TransactionId};
-use crate::{Aiotf, ConnectionId, Output};
+use crate::{Aiotf, ConnectionId, Output, Watcher};
 
 /// Connections served at once; further ones are closed at once.
 pub const CONNECTIONS_MAX: usize = 1024;
@@ -73,6 +73,7 @@ enum Input<A> {
     Disconnected(ConnectionId),
     Call(Call<A>),
     Request(ServiceRequest, Reply, Sender<Notification>),
+    Watch(Watcher),
     Stop,
 }
 
@@ -186,6 +187,14 @@ impl<A: AdmClient> Engine<A> {
         let taken = answer.recv().map_err(|_| Stopped)?;
         Ok(taken.map(|id| (id, notified)))
     }
+
+    /// Has a watcher told of new reports from now on, in place of the one before.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub fn watch(&self, watcher: Watcher) -> Result<(), Stopped> {
+        self.0.send(Input::Watch(watcher)).map_err(|_| Stopped)
+    }
 }
 
 /// Unix time in ms.
@@ -207,6 +216,7 @@ fn run_engine<A: AdmClient>(
 ) -> Aiotf<A> {
     let mut peers: HashMap<ConnectionId, Peer> = HashMap::new();
     let mut requesters: HashMap<TransactionId, Sender<Notification>> = HashMap::new();
+    let mut watcher: Option<Watcher> = None;
     let mut is_stopping = false;
     while !is_stopping {
         let wait_ms = match aiotf.pending_reports() {
@@ -221,6 +231,8 @@ fn run_engine<A: AdmClient>(
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => break,
         };
+        let is_wanted = |watcher: &Watcher| watcher.is_wanted.load(Ordering::SeqCst);
+        aiotf.watch(watcher.as_ref().is_some_and(is_wanted));
         let is_idle = first.is_none() && aiotf.pending_reports() == 0;
         let more = std::iter::from_fn(|| inputs.try_recv().ok());
         for input in first.into_iter().chain(more).take(INPUTS_PER_TURN_MAX) {
@@ -250,6 +262,7 @@ fn run_engine<A: AdmClient>(
                     }
                     let _ = reply.send(taken);
                 }
+                Input::Watch(new) => watcher = Some(new),
                 Input::Stop => is_stopping = true,
             }
         }
@@ -260,6 +273,11 @@ fn run_engine<A: AdmClient>(
         aiotf.flush(now_ms);
         deliver(&mut aiotf, &mut peers, observer.as_mut());
         notify(&mut aiotf, &mut requesters, now_ms);
+        while let Some(report) = aiotf.poll_accepted() {
+            if let Some(watcher) = &mut watcher {
+                (watcher.tell)(report);
+            }
+        }
     }
     close_all(peers);
     aiotf

@@ -480,3 +480,30 @@ fn a_flood_of_searches_sheds_the_oldest_and_is_counted() {
     let shed = rig.aiotf.reports().of(Outcome::SearchBudgetExhausted);
     assert_eq!(shed, 5000 - 4096);
 }
+
+#[test]
+fn new_reports_are_told_in_order_and_only_while_somebody_watches() {
+    let (mut rig, window) = Rig::with_gnb();
+    let hear = |rig: &mut Rig, n: u8| {
+        let nas = shaped(0, n);
+        rig.pdu(1, &report(window, gnb(1), 2, Some(n.into()), &nas));
+        assert_eq!(rig.seen().len(), 1, "answered in either case");
+    };
+    hear(&mut rig, 1);
+    assert_eq!(rig.aiotf.poll_accepted(), None);
+    assert!(!rig.adm.script(|script| script.tells_items));
+    rig.aiotf.watch(true);
+    for n in 2..5 {
+        hear(&mut rig, n);
+    }
+    for n in 2..5 {
+        let told = rig.aiotf.poll_accepted().unwrap();
+        assert_eq!(*told.item.data, *shaped(0, n));
+        let place = told.place;
+        assert_eq!((place.area_id, place.gnb_id), (area(2), 1));
+        assert_eq!((place.reader_index, told.time_ms), (2, rig.now_ms));
+    }
+    rig.aiotf.watch(false);
+    hear(&mut rig, 5);
+    assert_eq!(rig.aiotf.poll_accepted(), None);
+}

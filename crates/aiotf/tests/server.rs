@@ -10,11 +10,12 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use ambit_aiotf::server::{Server, Stopped};
-use ambit_aiotf::{Aiotf, AiotfConfig};
+use ambit_aiotf::{Aiotf, AiotfConfig, Watcher};
 use ambit_ngap::framing::{FrameDecoder, PDU_OCTETS_MAX, frame_into};
 use ambit_ngap::{FromGnb, GnbId, ToGnb};
 use common::*;
@@ -278,4 +279,27 @@ fn an_engine_that_failed_shows() {
     assert_eq!(ended, Err(Stopped));
     assert_eq!(client.receive(), None);
     assert!(server.stop().is_err());
+}
+
+#[test]
+fn a_watcher_is_told_of_new_reports_while_it_wants_to_know() {
+    let adm = ScriptedAdm::steady();
+    let server = start(&adm);
+    let (told, heard) = mpsc::channel();
+    let is_wanted = Arc::new(AtomicBool::new(false));
+    let watcher = Watcher {
+        is_wanted: Arc::clone(&is_wanted),
+        tell: Box::new(move |report| told.send(report.place.gnb_id).unwrap()),
+    };
+    server.engine().watch(watcher).unwrap();
+    let (mut client, window) = Client::set_up(&server, gnb(1));
+    client.send(&[report_of(gnb(1), window, 7)]);
+    client.receive_accept(7);
+    is_wanted.store(true, Ordering::SeqCst);
+    client.send(&[report_of(gnb(1), window, 8)]);
+    client.receive_accept(8);
+    assert_eq!(heard.recv_timeout(Duration::from_secs(30)), Ok(1));
+    server.stop().unwrap();
+    // Of the first nothing was told.
+    assert!(heard.try_recv().is_err());
 }

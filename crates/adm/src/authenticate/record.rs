@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ambit_adm_api::{AcceptPdu, DoaReport, Outcome, Verdict};
+use ambit_adm_api::{AcceptPdu, DoaItem, DoaReport, Outcome, Verdict};
 use ambit_protocol::wire::AcceptStatus;
 use ambit_protocol::{Cause, Form, KAiotf};
 use ambit_store::{Insert, NewRecord, StoreError};
@@ -79,6 +79,7 @@ impl Adm {
                     .flatten(),
             };
             self.note(now_ms, report, &judged);
+            let mut item = self.told(outcome, &matched);
             let answered = [matched.at]
                 .into_iter()
                 .chain(matched.copies.iter().copied());
@@ -93,7 +94,7 @@ impl Adm {
                     self.tally.count(outcome, Some(matched.form));
                 }
                 if let Some(slot) = verdicts.get_mut(at) {
-                    *slot = answer(outcome, &matched, p2);
+                    *slot = answer(outcome, &matched, p2, item.take());
                 }
             }
         }
@@ -155,6 +156,24 @@ impl Adm {
         if let Some(device) = self.registry.get(index) {
             self.counters.advance(index, &device, old);
         }
+    }
+
+    /// What a new report said, when the caller wants it told.
+    fn told(&self, outcome: Outcome, matched: &Matched) -> Option<Box<DoaItem>> {
+        if !self.tells_items || outcome != Outcome::AcceptedNew {
+            return None;
+        }
+        let device = self.registry.get(matched.index)?;
+        let item = matched.plaintext.item().ok()?;
+        Some(Box::new(DoaItem {
+            device_id: device.device_id.into(),
+            fleet: self.registry.fleet_name(&device).into(),
+            epoch: matched.epoch,
+            tag1: matched.exchange.tag1().as_slice().into(),
+            cause: item.cause,
+            seq: item.seq,
+            data: item.data.into(),
+        }))
     }
 
     /// Counts a report and raises the event that its outcome asks for.
@@ -240,7 +259,7 @@ fn record<'a>(
 }
 
 /// Step 6: the ACCEPT of a record, from the P2 that is stored with it.
-fn answer(outcome: Outcome, matched: &Matched, p2: &[u8]) -> Verdict {
+fn answer(outcome: Outcome, matched: &Matched, p2: &[u8], item: Option<Box<DoaItem>>) -> Verdict {
     if !is_accepted(outcome) {
         return Verdict::Silence(outcome);
     }
@@ -250,6 +269,7 @@ fn answer(outcome: Outcome, matched: &Matched, p2: &[u8]) -> Verdict {
             outcome,
             session: (AcceptStatus::parse(p2) == AcceptStatus::CommandFollows)
                 .then(|| KAiotf::new(*matched.k_aiotf.expose())),
+            item,
         },
         // A stored P2 above 32 octets: not of this version's making.
         Err(_) => Verdict::Silence(Outcome::StoreFailed),

@@ -9,10 +9,12 @@ use ambit_protocol::wire::AUTHENTICATION_RESPONSE_OCTETS_MAX;
 
 use super::{Aiotf, ConnectionId};
 use crate::registrations::{Peer, Place};
+use crate::service::DevicePlace;
 
 impl<A: AdmClient> Aiotf<A> {
     /// A REGISTRATION REQUEST came in an INVENTORY REPORT.
     pub(super) fn register(&mut self, peer: Peer, place: Place, nas: &[u8], now_ms: i64) {
+        self.adm.tell_items(self.accepted.is_wanted);
         let step = self.adm.register(now_ms, &report(&place, nas));
         self.take_step(peer, place, step, now_ms);
     }
@@ -30,20 +32,27 @@ impl<A: AdmClient> Aiotf<A> {
             return self.count("n2_unexpected_command_response");
         };
         let report = report(&exchange.place, nas);
+        self.adm.tell_items(self.accepted.is_wanted);
         let step = self.adm.respond(now_ms, &exchange.challenge, &report);
         self.take_step(peer, exchange.place, step, now_ms);
     }
 
     fn take_step(&mut self, peer: Peer, place: Place, step: RegistrationStep, now_ms: i64) {
         self.reports.count(step.outcome(), Some(Form::Aka));
-        match &step {
+        match step {
             RegistrationStep::Challenge { nas, id } => {
-                self.exchanges.open(peer, *id, place, now_ms);
+                self.exchanges.open(peer, id, place, now_ms);
                 // At most 116 octets.
                 let octets = AUTHENTICATION_RESPONSE_OCTETS_MAX as u16;
-                self.command(peer, place.correlation, nas, octets);
+                self.command(peer, place.correlation, &nas, octets);
             }
-            RegistrationStep::Done(Verdict::Accept { nas, .. }) => {
+            RegistrationStep::Done(Verdict::Accept { nas, item, .. }) => {
+                let at = DevicePlace {
+                    area_id: place.area_id,
+                    gnb_id: place.gnb_id,
+                    reader_index: place.reader_index,
+                };
+                self.note_accepted(item, at, now_ms);
                 self.command(peer, place.correlation, nas.as_slice(), 1);
             }
             RegistrationStep::Done(Verdict::Silence(_)) => {}

@@ -9,7 +9,7 @@ use ambit_aiotf::{Aiotf, AiotfConfig, ConnectionId, Output};
 use ambit_ngap::{DeviceReport, FromGnb, GnbId, InventoryRequest, ReaderReport, ToGnb};
 use ambit_protocol::area::Plmn;
 use ambit_protocol::{
-    AreaId, DeviceForm, DeviceType, KAiotf, RandN, RootKey, Snid, Suite, TagLen, schedule,
+    AreaId, Cause, DeviceForm, DeviceType, KAiotf, RandN, RootKey, Snid, Suite, TagLen, schedule,
 };
 
 pub const AIOTF_ID: [u8; 16] = [0xa1; 16];
@@ -68,6 +68,8 @@ pub struct Script {
     pub is_busy: bool,
     /// Devices that acknowledged PERMANENT DISABLE.
     pub disabled: Vec<Vec<u8>>,
+    /// Whether the AIOTF wants to know what was in a report.
+    pub tells_items: bool,
     /// Runs at the start of every batch.
     pub on_batch: Option<Box<dyn FnMut() + Send>>,
 }
@@ -93,6 +95,7 @@ impl ScriptedAdm {
             rands: 0,
             is_busy: false,
             disabled: Vec::new(),
+            tells_items: false,
             on_batch: None,
         })))
     }
@@ -124,6 +127,19 @@ pub fn accept_of(nas: &[u8]) -> Vec<u8> {
     nas.iter().take(49).map(|octet| !octet).collect()
 }
 
+/// What a report of the script said: its octets, from the device that they begin with.
+fn item_of(report: &DoaReport<'_>) -> Box<DoaItem> {
+    Box::new(DoaItem {
+        device_id: report.nas[..1].into(),
+        fleet: "f".into(),
+        epoch: report.rand_n.epoch(),
+        tag1: report.nas.into(),
+        cause: Cause::Event,
+        seq: 0,
+        data: report.nas.into(),
+    })
+}
+
 impl AdmClient for ScriptedAdm {
     fn beacons(&mut self, now_ms: i64) -> Result<Beacons, AdmError> {
         self.script(|script| {
@@ -143,6 +159,10 @@ impl AdmClient for ScriptedAdm {
         })
     }
 
+    fn tell_items(&mut self, on: bool) {
+        self.script(|script| script.tells_items = on);
+    }
+
     fn register(&mut self, _: i64, _: &DoaReport<'_>) -> RegistrationStep {
         RegistrationStep::silence(Outcome::SuciRefused)
     }
@@ -158,6 +178,7 @@ impl AdmClient for ScriptedAdm {
             self.script(|script| script.on_batch = Some(on_batch));
         }
         verdicts.clear();
+        let tells_items = self.script(|script| script.tells_items);
         for report in reports {
             verdicts.push(match report.nas.last() {
                 None | Some(0) => Verdict::Silence(Outcome::NoMatch),
@@ -170,6 +191,7 @@ impl AdmClient for ScriptedAdm {
                     .unwrap(),
                     outcome: Outcome::AcceptedNew,
                     session: None,
+                    item: tells_items.then(|| item_of(report)),
                 },
             });
         }
