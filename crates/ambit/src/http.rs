@@ -118,6 +118,8 @@ pub(crate) struct Snapshot {
     pub(crate) adm: Option<AdmSnapshot>,
     /// Requests on the SBI, by operation and status.
     pub(crate) sbi: Vec<(&'static str, u16, u64)>,
+    /// What became of notifications, by name.
+    pub(crate) callbacks: Vec<(&'static str, u64)>,
     /// Of an NRF: functions registered.
     pub(crate) nf_instances: Option<usize>,
     /// Whether the NRF has taken the last registration or heartbeat.
@@ -234,6 +236,15 @@ impl Snapshot {
                 requests.get_or_create(&labels).inc_by(*count);
             }
             registry.register("sbi_requests", "Requests on the SBI", requests);
+        }
+        if !self.callbacks.is_empty() {
+            let callbacks = Family::<Vec<(&str, &str)>, Counter>::default();
+            for (name, count) in &self.callbacks {
+                callbacks
+                    .get_or_create(&vec![("event", *name)])
+                    .inc_by(*count);
+            }
+            registry.register("callbacks", "What became of notifications", callbacks);
         }
         if let Some(aiotf) = &self.aiotf {
             let n2 = Family::<Vec<(&str, &str)>, Counter>::default();

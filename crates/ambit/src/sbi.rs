@@ -12,6 +12,7 @@ use ambit_protocol::area::parse_area_code;
 use ambit_provisioning::parse_device_id;
 use ambit_sbi::adm::dm::{AfAuthorization, AfAuthorizations};
 use ambit_sbi::client::{Client, is_usable_uri};
+use ambit_sbi::clock::unix_ms;
 use ambit_sbi::nrf::client::NrfClient;
 use ambit_sbi::nrf::profile::OwnProfile;
 use ambit_sbi::pki::random_uuid;
@@ -219,6 +220,7 @@ impl Function {
             address,
             host: self.config.host.clone(),
             is_tls: self.credentials.is_some(),
+            started_ms: unix_ms(),
             services,
             areas,
         };

@@ -1,8 +1,10 @@
 //! Naiotf_AIoT (TS 29.569): inventories and commands asked of an AIOTF, results notified to whom asked.
 //!
-//! A notification that cannot be delivered is tried again for half a minute, then dropped: the AIOTF holds nothing durable.
-//! A request whose AIOTF ends meanwhile is not notified any more; its requester has to ask again.
+//! A notification that cannot be delivered is tried again for some seconds, then dropped, and its request with it: the AIOTF holds
+//! nothing durable. A request whose AIOTF ends meanwhile is not notified any more; its requester has to ask again.
 
+pub mod callback;
+pub mod doa;
 mod parse;
 
 use std::sync::Arc;
@@ -10,20 +12,24 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
 use ambit_adm_api::AdmClient;
+use ambit_aiotf::Watcher;
 use ambit_aiotf::server::{Engine, unix_ms};
 use ambit_aiotf::service::{
     DeviceResult, Notification, RequestError, ServiceRequest, TransactionId,
 };
 use hyper::Method;
+use hyper::header::HeaderValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::client::{Client, Outgoing};
+use crate::client::Client;
 use crate::exchange::{Exchange, Reply};
 use crate::json::{set, to_base64};
 use crate::problem::Problem;
 use crate::router::{Access, Route, Takes};
 
+use callback::{CallbackCounts, Told};
+use doa::Doa;
 use parse::Asked;
 
 /// Name and full version of the API, for registration.
@@ -42,11 +48,40 @@ pub type Taken = (TransactionId, Receiver<Notification>);
 pub trait AiotfAccess: Send + Sync + 'static {
     /// Takes a request; `None` when the AIOTF has ended.
     fn request(&self, request: ServiceRequest) -> Option<Result<Taken, RequestError>>;
+
+    /// Has new reports told from now on. One that has ended tells none.
+    fn watch(&self, watcher: Watcher);
 }
 
 impl<A: AdmClient + Send + 'static> AiotfAccess for Engine<A> {
     fn request(&self, request: ServiceRequest) -> Option<Result<Taken, RequestError>> {
         Self::request(self, request).ok()
+    }
+
+    fn watch(&self, watcher: Watcher) {
+        let _ = Self::watch(self, watcher);
+    }
+}
+
+/// How the service behaves.
+#[derive(Clone, Debug)]
+pub struct ServiceConfig {
+    /// NF instance ID of the AIOTF.
+    pub id: Uuid,
+    /// Bounds on subscriptions.
+    pub doa: doa::Limits,
+    /// What becomes of notifications is counted here.
+    pub counts: Arc<CallbackCounts>,
+}
+
+impl ServiceConfig {
+    /// The defaults.
+    pub fn new(id: Uuid) -> Self {
+        Self {
+            id,
+            doa: doa::Limits::default(),
+            counts: Arc::default(),
+        }
     }
 }
 
@@ -54,17 +89,27 @@ impl<A: AdmClient + Send + 'static> AiotfAccess for Engine<A> {
 struct Service {
     aiotf: Arc<dyn AiotfAccess>,
     client: Client,
+    counts: Arc<CallbackCounts>,
     /// Begins every transId: those of an AIOTF that ran before must not be taken for those of this one.
     prefix: String,
 }
 
 /// All operations of an AIOTF. `client` delivers notifications.
-pub fn routes(aiotf: Arc<dyn AiotfAccess>, client: Client, id: Uuid) -> Vec<Route> {
-    let (first, ..) = id.as_fields();
+pub fn routes(aiotf: Arc<dyn AiotfAccess>, client: Client, config: ServiceConfig) -> Vec<Route> {
+    let (first, ..) = config.id.as_fields();
     let prefix = format!("{first:08x}-{:x}", unix_ms());
+    let counts = config.counts;
+    let doa = Doa::new(
+        &*aiotf,
+        client.clone(),
+        Arc::clone(&counts),
+        config.doa,
+        &prefix,
+    );
     let service = Arc::new(Service {
         aiotf,
         client,
+        counts,
         prefix,
     });
     let json = Takes::Json(&["application/json"]);
@@ -73,7 +118,7 @@ pub fn routes(aiotf: Arc<dyn AiotfAccess>, client: Client, id: Uuid) -> Vec<Rout
         operation,
     };
     let (a, b) = (Arc::clone(&service), service);
-    vec![
+    let mut routes = vec![
         Route::new(
             "request_inv",
             Method::POST,
@@ -92,7 +137,9 @@ pub fn routes(aiotf: Arc<dyn AiotfAccess>, client: Client, id: Uuid) -> Vec<Rout
             move |exchange| take(Arc::clone(&b), exchange, true),
         )
         .octets_max(256 << 10),
-    ]
+    ];
+    routes.extend(doa::routes(&doa));
+    routes
 }
 
 async fn take(
@@ -100,7 +147,7 @@ async fn take(
     exchange: Exchange,
     is_command: bool,
 ) -> Result<Reply, Problem> {
-    let asked = Asked::parse(exchange.json()?, is_command)?;
+    let asked = Asked::parse(exchange.json()?, is_command, &service.client)?;
     let (aiotf, request) = (Arc::clone(&service.aiotf), asked.request);
     let taken = tokio::task::spawn_blocking(move || aiotf.request(request)).await;
     let gone = || Problem::unavailable("the AIOTF has stopped", 1);
@@ -115,6 +162,7 @@ async fn take(
         trans_id,
         uri: asked.notif_uri,
         with_place: asked.with_place,
+        correlation: callback::correlation(&exchange),
     };
     tokio::spawn(follow(service, results, report));
     Ok(Reply::ok(body))
@@ -125,15 +173,16 @@ struct Report {
     trans_id: String,
     uri: String,
     with_place: bool,
+    correlation: Option<HeaderValue>,
 }
 
-/// Tells results as they come, in their order.
+/// Tells results as they come, in their order. When this returns before the last, the AIOTF ends the request.
 async fn follow(service: Arc<Service>, results: Receiver<Notification>, report: Report) {
     loop {
         match results.try_recv() {
             Ok(notification) => {
-                deliver(&service.client, &report, &notification).await;
-                if notification.is_last {
+                let is_there = deliver(&service, &report, &notification).await;
+                if notification.is_last || !is_there {
                     return;
                 }
             }
@@ -143,18 +192,32 @@ async fn follow(service: Arc<Service>, results: Receiver<Notification>, report: 
     }
 }
 
-async fn deliver(client: &Client, report: &Report, notification: &Notification) {
+/// Tells one notification; false when the requester is not there any more, or knows nothing of its request.
+async fn deliver(service: &Service, report: &Report, notification: &Notification) -> bool {
     let body = notification_json(&report.trans_id, notification, report.with_place);
     let mut pause = Duration::from_millis(250);
-    for _ in 0..TRIES {
-        let outgoing = Outgoing::new(Method::POST, &report.uri).json(&body);
-        match client.send(outgoing).await {
+    for tried in 1..=TRIES {
+        let correlation = report.correlation.as_ref();
+        match callback::post(&service.client, &report.uri, &body, correlation).await {
+            Told::Taken => {
+                service.counts.add("callback_taken", 1);
+                return true;
+            }
             // What the requester refuses for good, it refuses the next time too.
-            Ok(answer) if answer.status < 500 && answer.status != 429 => return,
-            _ => tokio::time::sleep(pause).await,
+            told @ (Told::Refused | Told::Unknown) => {
+                service.counts.add("callback_refused", 1);
+                return told == Told::Refused;
+            }
+            Told::Later(wanted) if tried < TRIES => {
+                service.counts.add("callback_retried", 1);
+                tokio::time::sleep(wanted.unwrap_or_default().max(pause)).await;
+            }
+            Told::Later(_) => {}
         }
         pause *= 2;
     }
+    service.counts.add("callback_lost", 1);
+    false
 }
 
 /// An AIoTNotif.

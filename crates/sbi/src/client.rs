@@ -217,6 +217,20 @@ impl Client {
         }
     }
 
+    /// Why a URI is none that this client could ever be sent to, if it is none.
+    pub fn refuses(&self, uri: &str) -> Option<&'static str> {
+        if !is_usable_uri(uri) {
+            return Some("must be a URI, https://host:port/path");
+        }
+        // Whoever has certificates does not talk in clear, and the other way round.
+        let is_tls = Target::of(uri).is_ok_and(|target| target.is_tls);
+        match (is_tls, self.credentials.is_some()) {
+            (false, true) => Some("must begin with https://"),
+            (true, false) => Some("must begin with http://, as there is no TLS here"),
+            _ => None,
+        }
+    }
+
     /// Makes a request and waits for the answer, whatever its status.
     ///
     /// # Errors

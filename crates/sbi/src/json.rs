@@ -149,6 +149,20 @@ impl<'a> Field<'a> {
         Ok(text)
     }
 
+    /// A string of 1 to `greatest` characters.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn characters(&self, greatest: usize) -> Result<&'a str, Problem> {
+        let text = self.text()?;
+        // Four octets a character at most: what is far too long is not counted.
+        let is_short = text.len() <= greatest.saturating_mul(4) && text.chars().count() <= greatest;
+        if text.is_empty() || !is_short {
+            return Err(self.breaks(format!("must have 1 to {greatest} characters")));
+        }
+        Ok(text)
+    }
+
     /// true or false.
     ///
     /// # Errors

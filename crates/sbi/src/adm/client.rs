@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::doa::{beacons_of, report_json, step_of, verdict_of};
 use super::sec::authentication_json;
 use crate::client::ClientError;
-use crate::json::{Fields, to_base64};
+use crate::json::{Fields, set, to_base64};
 use crate::nrf::client::NrfClient;
 use crate::nrf::service::Service;
 
@@ -37,6 +37,7 @@ pub struct RemoteAdm {
     sec: Service,
     dm: Service,
     pause_until: Option<Instant>,
+    tells_items: bool,
 }
 
 impl RemoteAdm {
@@ -48,6 +49,7 @@ impl RemoteAdm {
             sec: service("nadm-sec"),
             dm: service("nadm-dm"),
             pause_until: None,
+            tells_items: false,
         }
     }
 
@@ -104,7 +106,11 @@ impl AdmClient for RemoteAdm {
         verdicts.clear();
         for batch in reports.chunks(super::doa::REPORTS_MAX) {
             let list: Vec<_> = batch.iter().map(report_json).collect();
-            let said = self.post("/doa-authenticate", Some(&json!({ "reports": list })));
+            let mut body = json!({ "reports": list });
+            if self.tells_items {
+                set(&mut body, "tellItems", true);
+            }
+            let said = self.post("/doa-authenticate", Some(&body));
             let said = said.unwrap_or_default();
             let found = said.get("verdicts").and_then(Value::as_array);
             // An answer of another length would give one device's ACCEPT to another.
@@ -114,6 +120,10 @@ impl AdmClient for RemoteAdm {
                 verdict.unwrap_or(Verdict::Silence(Outcome::AdmUnavailable))
             }));
         }
+    }
+
+    fn tell_items(&mut self, on: bool) {
+        self.tells_items = on;
     }
 
     fn register(&mut self, _: i64, request: &DoaReport<'_>) -> RegistrationStep {
@@ -130,7 +140,10 @@ impl AdmClient for RemoteAdm {
         response: &DoaReport<'_>,
     ) -> RegistrationStep {
         let id = hex::encode(challenge.0);
-        let body = json!({ "challengeId": id, "report": report_json(response) });
+        let mut body = json!({ "challengeId": id, "report": report_json(response) });
+        if self.tells_items {
+            set(&mut body, "tellItems", true);
+        }
         let said = self.post("/doa-respond", Some(&body)).ok();
         said.and_then(|said| step_of(&said))
             .unwrap_or(RegistrationStep::silence(Outcome::AdmUnavailable))

@@ -157,17 +157,21 @@ async fn get_many(adm: SharedAdm, exchange: Exchange) -> Result<Reply, Problem> 
 async fn patch_one(adm: SharedAdm, exchange: Exchange) -> Result<Reply, Problem> {
     let id = path_id(&exchange)?;
     let known = id.clone();
-    ask(&adm, move |adm| adm.device_profile(&known).map(drop))
-        .await?
-        .map_err(fault)?;
     let body = exchange.json()?;
     let changes = match body {
         Value::Array(items) => items_of(items)?
             .iter()
             .map(|item| item.within(id.clone(), &item.path))
             .collect(),
-        _ => vec![merge(id, body, "")],
+        Value::Object(_) => vec![merge(id, body, "")],
+        _ => {
+            let rule = "the body must be a merge patch or PatchItems";
+            return Err(Problem::message_format(rule));
+        }
     };
+    ask(&adm, move |adm| adm.device_profile(&known).map(drop))
+        .await?
+        .map_err(fault)?;
     apply(adm, changes).await
 }
 

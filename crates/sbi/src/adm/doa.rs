@@ -7,12 +7,13 @@
 use std::sync::Arc;
 
 use ambit_adm_api::{
-    AcceptPdu, Beacons, ChallengeId, DoaReport, Outcome, RegistrationStep, Verdict,
+    AcceptPdu, Beacons, ChallengeId, DoaItem, DoaReport, Outcome, RegistrationStep, Verdict,
 };
 use ambit_protocol::wire::{
-    AUTHENTICATION_REQUEST_OCTETS, AUTHENTICATION_RESPONSE_OCTETS_MAX, REPORT_OCTETS_MAX,
+    AUTHENTICATION_REQUEST_OCTETS, AUTHENTICATION_RESPONSE_OCTETS_MAX, DATA_OCTETS_MAX,
+    REPORT_OCTETS_MAX,
 };
-use ambit_protocol::{AreaId, KAiotf, RandN};
+use ambit_protocol::{AreaId, Cause, KAiotf, RandN};
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -130,19 +131,20 @@ impl Report {
 }
 
 async fn authenticate(adm: SharedAdm, exchange: Exchange) -> Result<Reply, Problem> {
-    let list = Fields::of(exchange.json()?)?
-        .required("reports")?
-        .array(REPORTS_MAX)?;
+    let fields = Fields::of(exchange.json()?)?;
+    let list = fields.required("reports")?.array(REPORTS_MAX)?;
     let reports = list
         .iter()
         .map(|report| Report::parse(&report.object()?))
         .collect::<Result<Vec<_>, Problem>>()?;
+    let tells_items = wants_items(&fields)?;
     let deadline = exchange.deadline;
     let verdicts = ask(&adm, move |adm| {
         let mut verdicts = Vec::new();
         // Nobody waits for the answer any more: the consumer asks again, and had better find the ADM free.
         if std::time::Instant::now() < deadline {
             let views: Vec<_> = reports.iter().map(Report::view).collect();
+            adm.tell_items(tells_items);
             adm.authenticate(unix_ms(), &views, &mut verdicts);
         }
         verdicts
@@ -165,19 +167,68 @@ async fn respond(adm: SharedAdm, exchange: Exchange) -> Result<Reply, Problem> {
     let fields = Fields::of(exchange.json()?)?;
     let id = ChallengeId(fields.required("challengeId")?.hex()?);
     let report = Report::parse(&fields.required("report")?.object()?)?;
-    let step = ask(&adm, move |adm| adm.respond(unix_ms(), &id, &report.view())).await?;
+    let tells_items = wants_items(&fields)?;
+    let step = ask(&adm, move |adm| {
+        adm.tell_items(tells_items);
+        adm.respond(unix_ms(), &id, &report.view())
+    });
+    let step = step.await?;
     Ok(Reply::ok(step_json(&step)))
 }
 
 fn verdict_json(verdict: &Verdict) -> Value {
     let mut body = json!({ "outcome": verdict.outcome().name() });
-    if let Verdict::Accept { nas, session, .. } = verdict {
+    if let Verdict::Accept {
+        nas, session, item, ..
+    } = verdict
+    {
         set(&mut body, "accept", to_base64(nas.as_slice()));
         if let Some(key) = session {
             set(&mut body, "kAiotf", hex::encode(key.expose()));
         }
+        if let Some(item) = item {
+            set(&mut body, "item", item_json(item));
+        }
     }
     body
+}
+
+/// Whether the consumer wants to know what was in new reports: only while somebody has subscribed there.
+fn wants_items(fields: &Fields<'_>) -> Result<bool, Problem> {
+    fields
+        .optional("tellItems")
+        .map_or(Ok(false), |field| field.flag())
+}
+
+fn item_json(item: &DoaItem) -> Value {
+    json!({
+        "deviceId": to_base64(&item.device_id),
+        "fleet": &*item.fleet,
+        "epoch": item.epoch,
+        "tag1": hex::encode(&item.tag1),
+        "cause": item.cause.number(),
+        "seq": item.seq,
+        "data": to_base64(&item.data),
+    })
+}
+
+fn item_of(field: &Field<'_>) -> Option<Box<DoaItem>> {
+    let fields = field.object().ok()?;
+    let number = |name, most| fields.required(name).ok()?.integer(0, most).ok();
+    let octets = |name, least, most| {
+        let octets = fields.required(name).ok()?.bytes(least, most).ok()?;
+        Some(octets.into_boxed_slice())
+    };
+    let tag1 = hex::decode(fields.required("tag1").ok()?.short_text(32).ok()?).ok()?;
+    Some(Box::new(DoaItem {
+        device_id: octets("deviceId", 1, 128)?,
+        fleet: fields.required("fleet").ok()?.text().ok()?.into(),
+        epoch: u32::try_from(number("epoch", u32::MAX.into())?).ok()?,
+        tag1: tag1.into(),
+        cause: Cause::from_number(u8::try_from(number("cause", 15)?).ok()?),
+        seq: u8::try_from(number("seq", 15)?).ok()?,
+        data: octets("data", 0, DATA_OCTETS_MAX)?,
+    }))
 }
 
 fn step_json(step: &RegistrationStep) -> Value {
@@ -246,6 +297,8 @@ pub(super) fn verdict_of(body: &Value) -> Option<Verdict> {
         nas: nas.ok()?,
         outcome,
         session: key.map(KAiotf::new),
+        // What cannot be understood is not told; the device is answered all the same.
+        item: fields.optional("item").and_then(|item| item_of(&item)),
     })
 }
 

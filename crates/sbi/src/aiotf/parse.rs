@@ -4,7 +4,7 @@ use ambit_aiotf::service::{Devices, Operation, ServiceRequest};
 use ambit_protocol::AreaId;
 use serde_json::Value;
 
-use crate::client::is_usable_uri;
+use crate::client::Client;
 use crate::json::{Field, Fields};
 use crate::nrf::profile::area_of;
 use crate::problem::Problem;
@@ -22,13 +22,10 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn parse(body: &Value, is_command: bool) -> Result<Self, Problem> {
+    pub(super) fn parse(body: &Value, is_command: bool, client: &Client) -> Result<Self, Problem> {
         let fields = Fields::of(body)?;
         fields.required("afId")?.short_text(256)?;
-        let uri = fields.required("notifUri")?;
-        if !is_usable_uri(uri.text()?) {
-            return Err(uri.breaks("must be a URI, https://host:port/path"));
-        }
+        let notif_uri = callback_uri(&fields, client)?;
         let area = fields
             .optional("targetArea")
             .map(|area| areas(&area))
@@ -53,12 +50,7 @@ impl Asked {
             .optional("devLocReqInd")
             .map(|field| field.true_only())
             .transpose()?;
-        let features = fields.optional("suppFeat");
-        if let Some(field) = &features
-            && !field.text()?.bytes().all(|c| c.is_ascii_hexdigit())
-        {
-            return Err(field.breaks("must be hexadecimal digits"));
-        }
+        features(&fields)?;
         let operation = if is_command {
             command(&fields)?
         } else {
@@ -77,10 +69,29 @@ impl Asked {
                 timeout_s: TIMEOUT_S + u32::from(interval_s.unwrap_or(0)),
                 operation,
             },
-            notif_uri: uri.text()?.to_owned(),
+            notif_uri,
             with_place: with_place.is_some(),
-            has_features: features.is_some(),
+            has_features: fields.has("suppFeat"),
         })
+    }
+}
+
+/// Where the requester wants to be told. A URI that could never be reached is refused now rather than found out later.
+pub(super) fn callback_uri(fields: &Fields<'_>, client: &Client) -> Result<String, Problem> {
+    let uri = fields.required("notifUri")?;
+    match client.refuses(uri.text()?) {
+        None => Ok(uri.text()?.to_owned()),
+        Some(rule) => Err(uri.breaks(rule)),
+    }
+}
+
+/// Checks suppFeat. There are no features yet.
+pub(super) fn features(fields: &Fields<'_>) -> Result<(), Problem> {
+    match fields.optional("suppFeat") {
+        Some(field) if !field.text()?.bytes().all(|c| c.is_ascii_hexdigit()) => {
+            Err(field.breaks("must be hexadecimal digits"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -89,7 +100,7 @@ fn areas(field: &Field<'_>) -> Result<Vec<AreaId>, Problem> {
     list.iter().map(area_of).collect()
 }
 
-fn devices(field: &Field<'_>) -> Result<Devices, Problem> {
+pub(super) fn devices(field: &Field<'_>) -> Result<Devices, Problem> {
     let fields = field.object()?;
     match (fields.optional("devices"), fields.optional("filteringInfo")) {
         (Some(list), None) => {

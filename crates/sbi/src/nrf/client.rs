@@ -53,6 +53,18 @@ struct Token {
     until: Instant,
 }
 
+impl Token {
+    /// A token that is asked for anew shortly before it is over.
+    fn new(text: &str, asked: Instant, lifetime: Duration) -> Self {
+        let margin = (lifetime / 5).min(Duration::from_secs(30));
+        Self {
+            text: text.to_owned(),
+            refresh_at: asked + (lifetime - margin),
+            until: asked + lifetime,
+        }
+    }
+}
+
 impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Token(..)")
@@ -235,12 +247,7 @@ impl NrfClient {
             said.get("expires_in").and_then(Value::as_u64).unwrap_or(60),
             TOKEN_S,
         );
-        let margin = (lifetime / 5).min(Duration::from_secs(30));
-        Ok(Token {
-            text: text.to_owned(),
-            refresh_at: asked + (lifetime - margin),
-            until: asked + lifetime,
-        })
+        Ok(Token::new(text, asked, lifetime))
     }
 
     /// Producers of a service, the preferred one first. `query` is what else is asked for, as a query string.
@@ -387,4 +394,21 @@ fn bounded(seconds: u64, (least, greatest): (u64, u64)) -> Duration {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_kept_until_shortly_before_it_is_over() {
+        let asked = Instant::now();
+        for (lifetime_s, refresh_s) in [(5, 4), (60, 48), (150, 120), (600, 570), (86_400, 86_370)]
+        {
+            let token = Token::new("t", asked, Duration::from_secs(lifetime_s));
+            assert_eq!(token.refresh_at - asked, Duration::from_secs(refresh_s));
+            assert_eq!(token.until - asked, Duration::from_secs(lifetime_s));
+            assert_eq!(format!("{token:?}"), "Token(..)");
+        }
+    }
 }

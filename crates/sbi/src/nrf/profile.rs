@@ -6,6 +6,7 @@ use ambit_protocol::AreaId;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use crate::clock::date_time;
 use crate::json::{Fields, set};
 use crate::problem::Problem;
 
@@ -24,6 +25,8 @@ pub struct OwnProfile {
     pub is_tls: bool,
     /// Their names, with the version of the API.
     pub services: &'static [(&'static str, &'static str)],
+    /// When it was started, Unix time in ms.
+    pub started_ms: i64,
     /// Areas served, of an AIOTF; empty means all.
     pub areas: Vec<AreaId>,
 }
@@ -46,6 +49,8 @@ impl OwnProfile {
                 set(&mut profile, "ipv6Addresses", json!([ip.to_string()]));
             }
         }
+        // Who subscribed before that has to subscribe again.
+        set(&mut profile, "recoveryTime", date_time(self.started_ms));
         let mut services = Map::new();
         for (name, version) in self.services {
             let mut service = json!({

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ambit_aiotf::Aiotf;
 use ambit_aiotf::server::{Observer, Server, unix_ms};
 use ambit_sbi::adm::client::RemoteAdm;
-use ambit_sbi::aiotf;
+use ambit_sbi::aiotf::{self, ServiceConfig};
 use ambit_sbi::runtime::Runtime;
 use serde_json::json;
 use signal_hook::iterator::Signals;
@@ -33,10 +33,12 @@ pub(super) fn run(
     let aiotf = Aiotf::new(aiotf_config, adm, unix_ms());
     let server =
         Server::start_observed(n2, aiotf, observer).map_err(|error| Failure::io("n2", &error))?;
+    let service = ServiceConfig::new(function.id);
+    let counts = Arc::clone(&service.counts);
     let routes = aiotf::routes(
         Arc::new(server.engine()),
         function.client().clone(),
-        function.id,
+        service,
     );
     let (sbi, router) = function.serve(listener, routes)?;
     function.register(&nrf, sbi, aiotf::SERVICES, areas);
@@ -47,6 +49,7 @@ pub(super) fn run(
             Some(Snapshot {
                 aiotf: Some(aiotf),
                 sbi: router.counts(),
+                callbacks: counts.get(),
                 registered: Some(nrf.is_registered()),
                 ..Snapshot::default()
             })

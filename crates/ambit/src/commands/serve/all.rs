@@ -8,7 +8,8 @@ use ambit_aiotf::Aiotf;
 use ambit_aiotf::server::{Engine, Observer, Server, unix_ms};
 use ambit_protocol::AreaId;
 use ambit_sbi::adm::{self, AdmAccess, AdmGone, Job, SharedAdm};
-use ambit_sbi::aiotf;
+use ambit_sbi::aiotf::callback::CallbackCounts;
+use ambit_sbi::aiotf::{self, ServiceConfig};
 use ambit_sbi::nrf::client::NrfClient;
 use ambit_sbi::nrf::{Nrf, NrfConfig};
 use ambit_sbi::router::Router;
@@ -48,6 +49,9 @@ pub(super) fn run(
     let http = {
         let engine = server.engine();
         let routers = services.as_ref().map(|services| services.routers.clone());
+        let callbacks = services
+            .as_ref()
+            .map(|services| Arc::clone(&services.callbacks));
         let source = move || {
             let mut snapshot = engine
                 .call(|aiotf| Snapshot {
@@ -58,6 +62,7 @@ pub(super) fn run(
                 .ok()?;
             let routers = routers.iter().flatten();
             snapshot.sbi = routers.flat_map(|router| router.counts()).collect();
+            snapshot.callbacks = callbacks.as_ref().map(|c| c.get()).unwrap_or_default();
             Some(snapshot)
         };
         http::start(http, Arc::new(source))?
@@ -98,6 +103,7 @@ struct Services {
     functions: Vec<(Function, NrfClient)>,
     routers: Vec<Arc<Router>>,
     addresses: Value,
+    callbacks: Arc<CallbackCounts>,
 }
 
 impl Services {
@@ -134,7 +140,9 @@ impl Services {
         let aiotf_nrf = aiotf_function.nrf(&nrf_root)?;
         let listener = bind("sbi", nth_address(first, 2)?)?;
         let client = aiotf_function.client().clone();
-        let routes = aiotf::routes(Arc::new(engine), client, aiotf_function.id);
+        let service = ServiceConfig::new(aiotf_function.id);
+        let counts = Arc::clone(&service.counts);
+        let routes = aiotf::routes(Arc::new(engine), client, service);
         let (address, router) = aiotf_function.serve(listener, routes)?;
         ambit_sbi::json::set(&mut addresses, "aiotf", address.to_string());
         routers.push(router);
@@ -143,6 +151,7 @@ impl Services {
             functions: vec![(adm_function, nrf), (aiotf_function, aiotf_nrf)],
             routers,
             addresses,
+            callbacks: counts,
         })
     }
 
