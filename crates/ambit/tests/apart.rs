@@ -4,10 +4,10 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use common::function::Function;
 use common::{Place, check_ledger};
 use serde_json::Value;
 
@@ -15,43 +15,6 @@ use serde_json::Value;
 fn seconds() -> u64 {
     let text = std::env::var("AMBIT_TEST_APART_SECONDS");
     text.ok().and_then(|text| text.parse().ok()).unwrap_or(20)
-}
-
-/// `ambit serve FUNCTION`, ended with the test however that ends.
-struct Function {
-    child: Child,
-    ready: Value,
-}
-
-impl Function {
-    fn start(place: &Place, args: &[&str]) -> Self {
-        let mut command = place.command(&["serve"]);
-        command
-            .args(args)
-            .args(["--http", "127.0.0.1:0", "--pki", "pki"]);
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let ready = serde_json::from_str(&line).unwrap();
-        Self { child, ready }
-    }
-
-    fn address(&self, name: &str) -> String {
-        self.ready[name].as_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Function {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// The three, and how each is started again where it was.

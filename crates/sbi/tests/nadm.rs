@@ -17,7 +17,7 @@ use ambit_adm_api::{
 };
 use ambit_protocol::area::Plmn;
 use ambit_protocol::schedule::{self, cut};
-use ambit_protocol::{AreaId, DeviceForm, RandN, RootKey, Snid, Suite};
+use ambit_protocol::{AreaId, Cause, DeviceForm, RandN, RootKey, Snid, Suite};
 use ambit_sbi::adm::client::RemoteAdm;
 use ambit_sbi::adm::dm::AfAuthorization;
 use ambit_sbi::adm::engine::AdmEngine;
@@ -87,6 +87,7 @@ impl Setup {
         let routes = adm::routes(&shared, Arc::new(afs));
         let root = network.serve(&credentials, "ADM", routes);
         let profile = OwnProfile {
+            started_ms: 0,
             id: id_of(&credentials),
             nf_type: "ADM",
             address: root.trim_start_matches("https://").parse().unwrap(),
@@ -425,7 +426,7 @@ fn an_aiotf_sees_the_same_adm_through_the_sbi() {
 
     // A report: accepted once, and the same ACCEPT again.
     let beacon = 3;
-    let sent = setup.devices[beacon].send(there.current, ambit_protocol::Cause::PowerOn, 0);
+    let sent = setup.devices[beacon].send(there.current, Cause::PowerOn, 0);
     let report = DoaReport {
         nas: &sent.nas,
         rand_n: there.current,
@@ -439,13 +440,34 @@ fn an_aiotf_sees_the_same_adm_through_the_sbi() {
     };
     let mut verdicts = Vec::new();
     let mut accept = Vec::new();
+    remote.tell_items(true);
+    // Another AIOTF, whose subscribers want to know nothing, changes nothing of that.
+    setup.remote().authenticate(0, &[junk], &mut verdicts);
     for expected in [Outcome::AcceptedNew, Outcome::AcceptedDuplicate] {
         remote.authenticate(0, &[report, junk], &mut verdicts);
-        let [Verdict::Accept { nas, outcome, .. }, Verdict::Silence(_)] = verdicts.as_slice()
+        let [
+            Verdict::Accept {
+                nas, outcome, item, ..
+            },
+            Verdict::Silence(_),
+        ] = verdicts.as_slice()
         else {
             panic!("{verdicts:?}");
         };
         assert_eq!(*outcome, expected);
+        // What is new is told to who asked: to this AIOTF, not to another one.
+        assert_eq!(item.is_some(), expected == Outcome::AcceptedNew);
+        if let Some(item) = item {
+            assert_eq!(
+                (&*item.device_id, &*item.fleet),
+                (&b"beacon"[..], "default")
+            );
+            assert_eq!(
+                (item.epoch, item.cause),
+                (there.current.epoch(), Cause::PowerOn)
+            );
+            assert_eq!(*item.tag1, *sent.exchange.tag1().as_slice());
+        }
         assert!(
             accept.is_empty() || accept == nas.as_slice(),
             "another ACCEPT"

@@ -3,16 +3,18 @@
 
 mod common;
 
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use ambit_aiotf::Watcher;
 use ambit_aiotf::service::{
     DevicePlace, DeviceResult, Devices, FailureCause, Notification, Operation, Progress,
     RequestError, ServiceRequest, TransactionId,
 };
 use ambit_protocol::Snid;
 use ambit_protocol::area::Plmn;
-use ambit_sbi::aiotf::{self, AiotfAccess, Taken};
+use ambit_sbi::aiotf::{self, AiotfAccess, ServiceConfig, Taken};
 use ambit_sbi::client::{Answer, Client, Outgoing};
 use ambit_sbi::exchange::{Exchange, Reply};
 use ambit_sbi::router::{Access, Route, Takes};
@@ -27,6 +29,10 @@ struct Fake {
     asked: Mutex<Vec<ServiceRequest>>,
     answer: Mutex<Option<RequestError>>,
     finds_nobody: Mutex<bool>,
+    /// Goes on with requests instead of ending them with the first notification.
+    goes_on: Mutex<bool>,
+    /// Where more of the last such request would be told.
+    more: Mutex<Option<Sender<Notification>>>,
 }
 
 impl AiotfAccess for Fake {
@@ -59,13 +65,16 @@ impl AiotfAccess for Fake {
         let notification = Notification {
             transaction,
             devices,
-            is_last: true,
+            is_last: !*self.goes_on.lock().unwrap(),
             failure,
             progress,
         };
         notify.send(notification).unwrap();
+        *self.more.lock().unwrap() = Some(notify);
         Some(Ok((transaction, results)))
     }
+
+    fn watch(&self, _: Watcher) {}
 }
 
 #[test]
@@ -75,7 +84,11 @@ fn naiotf_aiot_is_as_in_3gpp_s_file() {
     let (nef, nef_nrf) = network.function("nef", "NEF");
     let fake = Arc::new(Fake::default());
     let client = Client::new(Some(credentials.clone()), None);
-    let routes = aiotf::routes(fake.clone(), client, id_of(&credentials));
+    let routes = aiotf::routes(
+        fake.clone(),
+        client,
+        ServiceConfig::new(id_of(&credentials)),
+    );
     let root = network.serve(&credentials, "AIOTF", routes);
     // The requester's callback, which fails the first time.
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -286,5 +299,88 @@ fn naiotf_aiot_is_as_in_3gpp_s_file() {
             .iter()
             .for_each(|body| contract.check_schema("AIoTNotif", body));
         assert_eq!(contract.operations().len(), 2);
+    }
+}
+
+/// Asks for an inventory whose requester answers its first notification so; whether the AIOTF still has somebody to tell.
+fn is_followed_after(answer: u16) -> bool {
+    let network = Network::new();
+    let (credentials, _) = network.function("aiotf", "AIOTF");
+    let (nef, nef_nrf) = network.function("nef", "NEF");
+    let fake = Arc::new(Fake::default());
+    *fake.goes_on.lock().unwrap() = true;
+    let client = Client::new(Some(credentials.clone()), None);
+    let config = ServiceConfig::new(id_of(&credentials));
+    let counts = Arc::clone(&config.counts);
+    let root = network.serve(
+        &credentials,
+        "AIOTF",
+        aiotf::routes(fake.clone(), client, config),
+    );
+    let callback = Route::new(
+        "callback",
+        Method::POST,
+        "/told",
+        Access::Peer,
+        Takes::Json(&["application/json"]),
+        move |_| {
+            let reply = Reply {
+                status: answer,
+                ..Reply::no_content()
+            };
+            std::future::ready(Ok(reply))
+        },
+    );
+    let uri = format!("{}/told", network.serve(&nef, "NEF", vec![callback]));
+    let token = network.run(nef_nrf.token("naiotf-aiot", "AIOTF")).unwrap();
+    let body = json!({"afId": "af", "notifUri": uri, "targetDevices": {"filteringInfo": "AA=="}});
+    let outgoing = Outgoing::new(Method::POST, format!("{root}/naiotf-aiot/v1/request-inv"));
+    let answer = network.send(&nef_nrf, outgoing.json(&body).token(Some(token)));
+    assert_eq!(answer.status, 200);
+    let more = fake.more.lock().unwrap().take().unwrap();
+    let another = |is_last| Notification {
+        transaction: TransactionId(7),
+        devices: Vec::new(),
+        is_last,
+        failure: None,
+        progress: Progress::default(),
+    };
+    // Either the next is told as well, or there is nobody left to tell.
+    let started = Instant::now();
+    let told = || counts.get().iter().map(|(_, n)| n).sum::<u64>();
+    while told() < 2 {
+        assert!(started.elapsed() < Duration::from_secs(30));
+        if more.send(another(false)).is_err() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    true
+}
+
+#[test]
+fn a_requester_that_knows_nothing_of_its_request_ends_it() {
+    assert!(!is_followed_after(404));
+    assert!(!is_followed_after(410));
+    // One that cannot take a notification may take the next.
+    assert!(is_followed_after(204) && is_followed_after(400));
+}
+
+#[test]
+fn a_callback_that_could_never_be_reached_is_refused_when_it_is_given() {
+    let network = Network::new();
+    let (credentials, _) = network.function("aiotf", "AIOTF");
+    let client = Client::new(Some(credentials.clone()), None);
+    for (uri, is_taken) in [
+        ("https://nef.example:8443/told?of=1", true),
+        ("https://[::1]:1/", true),
+        ("http://127.0.0.1:1/told", false),
+        ("https://127.0.0.1:70000/", false),
+        ("https:///told", false),
+        ("told", false),
+    ] {
+        assert_eq!(client.refuses(uri).is_none(), is_taken, "{uri}");
+        let in_clear = Client::new(None, None).refuses(uri).is_none();
+        assert_eq!(in_clear, uri.starts_with("http://"), "{uri}");
     }
 }

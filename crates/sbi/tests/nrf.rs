@@ -37,6 +37,7 @@ fn profile(id: Uuid, nf_type: &'static str, port: u16) -> OwnProfile {
         address: ([127, 0, 0, 1], port).into(),
         host: None,
         is_tls: true,
+        started_ms: 0,
         services: match nf_type {
             "ADM" => &[("nadm-sec", "1.0.1")],
             _ => &[("naiotf-aiot", "1.0.1")],
@@ -291,6 +292,35 @@ fn an_aiotf_is_found_by_its_areas_and_an_adm_by_a_device() {
     ] {
         assert_eq!(search(query, 400)["invalidParams"][0]["param"], param);
     }
+}
+
+#[test]
+fn values_of_later_versions_are_kept_and_passed_over() {
+    let network = Network::new();
+    let (adm, nrf) = network.function("adm", "ADM");
+    let mut later = profile(id_of(&adm), "ADM", 2).to_json();
+    later["nfServiceList"]["nadm-future"] = json!({
+        "serviceInstanceId": "f", "serviceName": "nadm-future", "scheme": "https", "nfServiceStatus": "HALF_OPEN",
+        "versions": [{"apiVersionInUri": "v9", "apiFullVersion": "9.0.0"}], "unheardOf": [1, {"a": null}],
+    });
+    later["unheardOf"] = "x".into();
+    network.run(nrf.register(&later)).unwrap();
+    let (_, nef) = network.function("nef", "NEF");
+    let token = network.run(nef.token("nnrf-disc", "NRF")).unwrap();
+    let uri = format!(
+        "{}/nnrf-disc/v1/nf-instances?target-nf-type=ADM&requester-nf-type=NEF&unheard-of=1",
+        network.nrf_root
+    );
+    let answer = network.send(&nef, Outgoing::new(Method::GET, uri).token(Some(token)));
+    let found = &body(&answer)["nfInstances"][0];
+    assert_eq!(found["unheardOf"], "x");
+    assert_eq!(
+        found["nfServiceList"]["nadm-future"],
+        later["nfServiceList"]["nadm-future"]
+    );
+    // What is known of it can be used, and a service in a state that is not known is not.
+    let found = |service| network.run(nef.discover("ADM", service, "")).unwrap().len();
+    assert_eq!((found("nadm-sec"), found("nadm-future")), (1, 0));
 }
 
 fn form_encode(text: &str) -> String {

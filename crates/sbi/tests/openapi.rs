@@ -9,10 +9,13 @@ use std::process::Command;
 use std::sync::Arc;
 
 use ambit_adm::{Adm, AdmConfig, Kek, system_entropy};
+use ambit_aiotf::Watcher;
+use ambit_aiotf::service::{RequestError, ServiceRequest};
 use ambit_protocol::Snid;
 use ambit_protocol::area::Plmn;
 use ambit_sbi::adm::engine::AdmEngine;
 use ambit_sbi::adm::{self, SharedAdm};
+use ambit_sbi::aiotf::{self, AiotfAccess, ServiceConfig, Taken};
 use ambit_sbi::client::{Client, Outgoing};
 use ambit_sbi::clock::{unix_ms, unix_s};
 use ambit_sbi::router::{OPENAPI, Router};
@@ -25,6 +28,17 @@ use common::{Pki, serve};
 use hyper::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+/// An AIOTF to which nothing happens.
+struct Idle;
+
+impl AiotfAccess for Idle {
+    fn request(&self, _: ServiceRequest) -> Option<Result<Taken, RequestError>> {
+        None
+    }
+
+    fn watch(&self, _: Watcher) {}
+}
 
 /// An ADM in clear on loopback, as a tool that knows no certificates needs it; and a token for it.
 struct Setup {
@@ -47,7 +61,13 @@ impl Setup {
         let adm = Adm::open(config, store, kek, system_entropy(), unix_ms()).unwrap();
         let shared: SharedAdm = Arc::new(AdmEngine::start(adm).unwrap().handle());
         let verifier = pki.verifier("ADM", Uuid::nil());
-        let routes = adm::routes(&shared, Arc::new(BTreeMap::new()));
+        let mut routes = adm::routes(&shared, Arc::new(BTreeMap::new()));
+        // Beside it an AIOTF, which delivers over TLS.
+        let client = Client::new(Some(pki.function("aiotf", "AIOTF")), None);
+        let mut service = ServiceConfig::new(Uuid::nil());
+        service.doa.owner_max = usize::MAX;
+        service.doa.subscriptions_max = usize::MAX;
+        routes.extend(aiotf::routes(Arc::new(Idle), client, service));
         let router = Arc::new(Router::new(routes, Some(verifier)));
         let address = serve(&runtime, None, router, Limits::default());
         let issuer = pki.issuer();
@@ -55,7 +75,7 @@ impl Setup {
             iss: issuer.id().to_owned(),
             sub: Uuid::nil().to_string(),
             aud: Audience::Type("ADM".into()),
-            scope: "nadm-sec".into(),
+            scope: "nadm-sec naiotf-aiot".into(),
             exp: unix_s() + 3600,
             iat: None,
         });
@@ -137,6 +157,18 @@ fn what_our_own_file_says_is_so() {
     ] {
         let said = check(operation, Some(body), 400);
         assert_eq!(said["invalidParams"][0]["param"], param);
+    }
+    for (operation, name) in [("doa-authenticate", "reports"), ("doa-respond", "report")] {
+        let mut body = json!({"challengeId": "00".repeat(16), "tellItems": 1});
+        body[name] = if name == "report" {
+            report.clone()
+        } else {
+            json!([report])
+        };
+        let said = check(operation, Some(body.clone()), 400);
+        assert_eq!(said["invalidParams"][0]["param"], "/tellItems");
+        body["tellItems"] = true.into();
+        check(operation, Some(body), 200);
     }
     for field in ["nas", "randN", "areaId", "gnbId", "readerIndex"] {
         for value in [

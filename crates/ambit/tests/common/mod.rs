@@ -8,6 +8,8 @@
     clippy::indexing_slicing
 )]
 
+pub mod function;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -193,13 +195,19 @@ impl Core {
 }
 
 /// Waits until `is_so`, for at most half a minute.
-pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
+    wait_at_most(Duration::from_secs(30), what, is_so);
+}
+
+/// Waits until `is_so` for what takes its time: at most five minutes.
+pub fn wait_long(what: &str, is_so: impl FnMut() -> bool) {
+    wait_at_most(Duration::from_secs(300), what, is_so);
+}
+
+fn wait_at_most(most: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
     let started = Instant::now();
     while !is_so() {
-        assert!(
-            started.elapsed() < Duration::from_secs(30),
-            "waited in vain: {what}"
-        );
+        assert!(started.elapsed() < most, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
