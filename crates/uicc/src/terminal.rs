@@ -151,6 +151,12 @@ impl<T: Transport> Terminal<T> {
     /// [`CardError`].
     pub fn iccid(&mut self) -> Result<String, CardError> {
         let contents = self.read_transparent(&[0x3F00, 0x2FE2], 10)?;
+        // Ten octets, no more (ETSI TS 102 221 clause 13.2): at most twenty digits.
+        if contents.len() != 10 {
+            return Err(CardError::Malformed {
+                command: "READ BINARY of EF_ICCID",
+            });
+        }
         let nibbles = contents.iter().flat_map(|octet| [octet & 15, octet >> 4]);
         let digits = nibbles.map_while(|nibble| char::from_digit(u32::from(nibble), 10));
         Ok(digits.collect())

@@ -215,6 +215,22 @@ fn a_slow_card_is_given_up_and_its_late_answer_never_used() {
     );
 }
 
+/// Found by fuzzing: an ICCID of more digits than there are.
+#[test]
+fn an_iccid_file_of_another_length_is_none() {
+    for (octets, is_iccid) in [(9, false), (10, true), (11, false)] {
+        let mut terminal = Terminal::new(Liar(move |apdu: &[u8]| {
+            let mut answer = match apdu {
+                [_, 0xB0, ..] => vec![0x98; octets],
+                _ => Vec::new(),
+            };
+            answer.extend([0x90, 0]);
+            Ok(answer)
+        }));
+        assert_eq!(terminal.iccid().is_ok(), is_iccid, "{octets}");
+    }
+}
+
 #[test]
 fn random_answers_never_panic() {
     let mut random = fastrand::Rng::with_seed(11);
