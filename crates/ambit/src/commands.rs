@@ -2,6 +2,7 @@
 
 pub(crate) mod alarm;
 pub(crate) mod bench;
+pub(crate) mod chf;
 pub(crate) mod command;
 pub(crate) mod demo;
 pub(crate) mod device;

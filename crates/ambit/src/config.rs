@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use ambit_adm::AdmConfig;
 use ambit_aiotf::AiotfConfig;
 use ambit_nef::charging::ChargingConfig;
+use ambit_nef::online::{OnlineConfig, Tariff};
 use ambit_nef::presence::Expectation;
 use ambit_protocol::Snid;
 use ambit_protocol::area::{Nid, Plmn, parse_area_code};
+use ambit_sbi::client::is_usable_uri;
 use ambit_store::PostgresUrl;
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -181,6 +183,8 @@ pub(crate) struct Fleet {
     pub(crate) areas: Option<Vec<String>>,
     /// The AF that pays for it.
     pub(crate) af: Option<String>,
+    /// Its rating group at a CHF.
+    pub(crate) rating_group: Option<u32>,
     /// How often its devices are expected to report; they are never missing without this.
     pub(crate) report_interval_s: Option<u32>,
 }
@@ -264,6 +268,22 @@ pub(crate) struct Charging {
     pub(crate) dir: Option<PathBuf>,
     pub(crate) file_kib_max: u32,
     pub(crate) file_s_max: u32,
+    /// API root of a CHF; no events are sent without it.
+    pub(crate) chf: Option<String>,
+    /// Rating group of fleets that have none of their own.
+    pub(crate) rating_group: u32,
+    /// Records up to this one are not sent, when sending begins.
+    pub(crate) chf_after_record: i64,
+    /// Processes on the same database that will not come back: their instances.
+    pub(crate) chf_adopt: Vec<String>,
+}
+
+/// Online charging.
+pub(crate) struct ChfConfig {
+    pub(crate) api_root: String,
+    /// But for who charges and where the journal is.
+    pub(crate) online: OnlineConfig,
+    pub(crate) adopt: Vec<[u8; 16]>,
 }
 
 impl Default for Charging {
@@ -272,6 +292,10 @@ impl Default for Charging {
             dir: None,
             file_kib_max: 1024,
             file_s_max: 3600,
+            chf: None,
+            rating_group: 1,
+            chf_after_record: 0,
+            chf_adopt: Vec::new(),
         }
     }
 }
@@ -400,6 +424,67 @@ impl Config {
             file_octets_max: u64::from(charging.file_kib_max) * 1024,
             file_s_max: charging.file_s_max,
             fleet_afs: afs.collect(),
+        }))
+    }
+
+    /// Online charging, if it is asked for.
+    pub(crate) fn chf(&self) -> Result<Option<ChfConfig>, Failure> {
+        let charging = &self.charging;
+        let Some(api_root) = &charging.chf else {
+            return Ok(None);
+        };
+        let with_tls = !self.sbi.insecure_loopback && self.sbi.is_on();
+        let field = format!("charging.chf {api_root}");
+        if !is_usable_uri(api_root) {
+            return Err(invalid(&field, &"must be a URI, https://host:port"));
+        }
+        match (api_root.starts_with("https://"), with_tls) {
+            (true, false) => {
+                let rule = "https: needs certificates: set sbi.pki";
+                return Err(invalid(&field, &rule));
+            }
+            (false, true) => {
+                let rule = "must begin with https:// where the service-based interface has TLS";
+                return Err(invalid(&field, &rule));
+            }
+            _ => {}
+        }
+        if charging.chf_after_record < 0 {
+            let rule = "must not be negative";
+            return Err(invalid("charging.chf_after_record", &rule));
+        }
+        let is_shared = self.store.url.is_some();
+        let adopt = charging.chf_adopt.iter().map(|text| {
+            let mut id = [0; 16];
+            match hex::decode_to_slice(text.replace('-', ""), &mut id) {
+                Ok(()) if is_shared => Ok(id),
+                Ok(()) => Err("needs a store that several processes share (store.url)"),
+                Err(_) => Err("must be instances: 32 hexadecimal digits each"),
+            }
+        });
+        let adopt = adopt
+            .collect::<Result<_, _>>()
+            .map_err(|rule| invalid("charging.chf_adopt", &rule))?;
+        let tariff = |fleet: &Fleet| Tariff {
+            af: fleet.af.clone(),
+            rating_group: fleet.rating_group,
+        };
+        let fleets = self.fleet.iter();
+        Ok(Some(ChfConfig {
+            api_root: api_root.clone(),
+            online: OnlineConfig {
+                dir: PathBuf::new(),
+                nf_name: String::new(),
+                mcc: self.network.mcc.clone(),
+                mnc: self.network.mnc.clone(),
+                nid: self.network.nid.clone(),
+                rating_group: charging.rating_group,
+                is_adopted: false,
+                journal_octets_max: 4 << 20,
+                fleets: fleets.map(|f| (f.name.clone(), tariff(f))).collect(),
+                after_record: charging.chf_after_record,
+            },
+            adopt,
         }))
     }
 

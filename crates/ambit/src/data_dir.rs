@@ -124,6 +124,14 @@ impl DataDir {
         }
     }
 
+    /// The same for the records of another process on a shared store.
+    pub(crate) fn open_records_of(&self, instance: [u8; 16]) -> Result<Box<dyn Store>, Failure> {
+        match &self.database {
+            Some(url) => Ok(Box::new(PostgresStore::open_records_of(url, instance)?)),
+            None => self.open_to_read(),
+        }
+    }
+
     /// Who the process of this directory is among those that share a store: a UUID (version 4), made at the first call.
     pub(crate) fn instance(&self) -> Result<[u8; 16], Failure> {
         let path = self.path.join("instance");
@@ -194,6 +202,22 @@ impl DataDir {
     fn failed(&self, error: &std::io::Error) -> Failure {
         Failure::io(format!("data directory {}", self.path.display()), error)
     }
+}
+
+/// The NF instance ID of the AIOTF, made once per store, or once per process where several share a store.
+pub(crate) fn instance_id(dir: &DataDir, adm: &mut Adm) -> Result<[u8; 16], Failure> {
+    const NAME: &str = "aiotf_id";
+    if dir.is_shared() {
+        return dir.instance();
+    }
+    if let Some(id) = adm.store().meta(NAME)?
+        && let Ok(id) = id.try_into()
+    {
+        return Ok(id);
+    }
+    let id = new_uuid()?;
+    adm.store().meta_set(NAME, &id)?;
+    Ok(id)
 }
 
 /// A random UUID (version 4).

@@ -21,6 +21,7 @@ use crate::admin::AdmOwner;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
+use crate::online::{self, Counts, Way};
 use crate::show;
 
 /// How long a follower that has seen all records waits for more.
@@ -71,6 +72,22 @@ impl Followers {
         let names = ("presence_halted", "presence_resumed");
         followers.follow("presence", names, open, dir, engine)?;
         Ok(followers)
+    }
+
+    /// Starts sending events to the CHF that the configuration names.
+    pub(crate) fn charge_online(
+        &mut self,
+        config: &Config,
+        dir: &DataDir,
+        engine: &impl AdmOwner,
+        way: &Way,
+        counts: &Arc<Counts>,
+    ) -> Result<(), Failure> {
+        if let Some(config) = config.chf()? {
+            let threads = online::start(&config, dir, engine, way, counts, &self.stop)?;
+            self.threads.extend(threads);
+        }
+        Ok(())
     }
 
     /// Ends them, once they have seen every record there is, or cannot. The engine must have ended.

@@ -24,6 +24,7 @@ use prometheus_client::registry::Registry;
 use serde_json::json;
 
 use crate::failure::Failure;
+use crate::online::ChfSnapshot;
 
 /// Requests served at once; further connections wait.
 const CONNECTIONS_MAX: usize = 256;
@@ -124,6 +125,8 @@ pub(crate) struct Snapshot {
     pub(crate) nf_instances: Option<usize>,
     /// Whether the NRF has taken the last registration or heartbeat.
     pub(crate) registered: Option<bool>,
+    /// Online charging, where it is on.
+    pub(crate) chf: Option<ChfSnapshot>,
 }
 
 /// What an AIOTF says of itself.
@@ -253,6 +256,16 @@ impl Snapshot {
             }
             registry.register("n2", "What happened on N2, by name", n2);
         }
+        if let Some(chf) = &self.chf {
+            let requests = Family::<Vec<(&str, &str)>, Counter>::default();
+            for (outcome, count) in &chf.requests {
+                requests
+                    .get_or_create(&vec![("outcome", *outcome)])
+                    .inc_by(*count);
+            }
+            let help = "Charging events sent to the CHF, by outcome";
+            registry.register("chf_requests", help, requests);
+        }
         let mut gauge = |name: &str, help: &str, value: u64| {
             let gauge = Gauge::<i64>::default();
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
@@ -274,6 +287,12 @@ impl Snapshot {
             if let Some(records) = adm.records {
                 gauge("records", "Acceptance records in the store", records);
             }
+        }
+        if let Some(chf) = &self.chf {
+            let help = "Charging events that the CHF refused and that wait";
+            gauge("chf_refused", help, chf.refused);
+            let help = "Number of the charging event up to which all are dealt with";
+            gauge("chf_event", help, chf.event);
         }
         if let Some(n) = self.nf_instances {
             gauge("nf_instances", "Functions registered at this NRF", n as u64);

@@ -9,6 +9,7 @@ mod delivery;
 mod failure;
 mod followers;
 mod http;
+mod online;
 mod sbi;
 mod show;
 
@@ -37,6 +38,7 @@ struct Cli {
 enum Command {
     Demo(commands::demo::Demo),
     Serve(commands::serve::Serve),
+    Chf(commands::chf::Chf),
     Ran(commands::ran::Ran),
     Status(commands::status::Status),
     Inventory(commands::inventory::Inventory),
@@ -107,6 +109,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Demo(command) => command.run(),
         Command::Serve(command) => command.run(),
+        Command::Chf(command) => command.run(),
         Command::Ran(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Inventory(command) => command.run(),

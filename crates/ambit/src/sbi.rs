@@ -26,6 +26,7 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::online::Way;
 
 /// `[sbi]`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -188,6 +189,15 @@ impl Function {
     /// Its HTTP client.
     pub(crate) const fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Its way to others, with tokens of an NRF.
+    pub(crate) fn way(&self, nrf: &NrfClient) -> Way {
+        Way {
+            runtime: Arc::clone(&self.runtime),
+            client: self.client.clone(),
+            nrf: Some(nrf.clone()),
+        }
     }
 
     /// Its way to an NRF.

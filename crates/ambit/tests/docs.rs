@@ -73,6 +73,7 @@ fn every_command_has_a_help_that_says_what_it_does_and_stands_in_the_reference()
     for command in [
         "demo",
         "serve",
+        "chf",
         "ran",
         "status",
         "inventory",

@@ -41,25 +41,10 @@ impl SharedStore {
         edit: &mut dyn FnMut(RecordRow) -> Vec<RecordRow>,
     ) -> Result<Self, StoreError> {
         let copy = Self::new()?;
-        let mut to = copy.lock();
-        let mut devices = Vec::new();
-        from.devices_for_each(&mut |row| {
-            devices.push(row);
-            ControlFlow::Continue(())
-        })?;
-        let rows: Vec<NewDevice<'_>> = devices.iter().map(new_device).collect();
-        to.devices_insert(&rows)?;
-        let mut records = Vec::new();
-        from.records_for_each(&RecordFilter::default(), &mut |row| {
-            records.extend(edit(row));
-            ControlFlow::Continue(())
-        })?;
-        let rows: Vec<NewRecord<'_>> = records.iter().map(new_record).collect();
-        to.accept(&rows, &mut Vec::new())?;
+        copy_edited_into(from, &mut *copy.lock(), edit)?;
         if let Some(chain) = from.chain(snid.octets())? {
-            to.chain_insert(&chain)?;
+            copy.lock().chain_insert(&chain)?;
         }
-        drop(to);
         Ok(copy)
     }
 
@@ -72,6 +57,32 @@ impl SharedStore {
     fn lock(&self) -> MutexGuard<'_, SqliteStore> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Copies devices and records into an empty store.
+pub(crate) fn copy_into(from: &mut dyn Store, to: &mut dyn Store) -> Result<(), StoreError> {
+    copy_edited_into(from, to, &mut |row| vec![row])
+}
+
+fn copy_edited_into(
+    from: &mut dyn Store,
+    to: &mut dyn Store,
+    edit: &mut dyn FnMut(RecordRow) -> Vec<RecordRow>,
+) -> Result<(), StoreError> {
+    let mut devices = Vec::new();
+    from.devices_for_each(&mut |row| {
+        devices.push(row);
+        ControlFlow::Continue(())
+    })?;
+    let rows: Vec<NewDevice<'_>> = devices.iter().map(new_device).collect();
+    to.devices_insert(&rows)?;
+    let mut records = Vec::new();
+    from.records_for_each(&RecordFilter::default(), &mut |row| {
+        records.extend(edit(row));
+        ControlFlow::Continue(())
+    })?;
+    let rows: Vec<NewRecord<'_>> = records.iter().map(new_record).collect();
+    to.accept(&rows, &mut Vec::new())
 }
 
 impl Store for SharedStore {

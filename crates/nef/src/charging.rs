@@ -23,13 +23,11 @@ use std::path::PathBuf;
 use ambit_store::{RecordFilter, RecordRow, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
+use crate::lookup::{Fleets, holds, link_of};
 use file::OpenFile;
 
 /// Records looked at in one step.
 const STEP_RECORDS_MAX: usize = 4096;
-
-/// Devices whose fleet is remembered; beyond, they are looked up anew.
-const FLEETS_MAX: usize = 100_000;
 
 /// Where CDRs go, and when a file is closed.
 #[derive(Clone, Debug)]
@@ -138,7 +136,7 @@ pub struct Charging {
     /// The last record looked at: repeats behind the position included.
     seen: i64,
     open: Option<OpenFile>,
-    fleets: HashMap<i64, String>,
+    fleets: Fleets,
 }
 
 impl Charging {
@@ -153,7 +151,7 @@ impl Charging {
             seen: position.record,
             position,
             open,
-            fleets: HashMap::new(),
+            fleets: Fleets::default(),
         })
     }
 
@@ -222,18 +220,7 @@ impl Charging {
     }
 
     fn cdr(&mut self, store: &mut dyn Store, record: &RecordRow) -> Result<Cdr, ChargingError> {
-        let fleet = match self.fleets.get(&record.device) {
-            Some(fleet) => fleet.clone(),
-            None => {
-                let device = store.device(&record.device_id)?;
-                let fleet = device.map(|device| device.fleet).unwrap_or_default();
-                if self.fleets.len() >= FLEETS_MAX {
-                    self.fleets.clear();
-                }
-                self.fleets.insert(record.device, fleet.clone());
-                fleet
-            }
-        };
+        let fleet = self.fleets.of(store, record)?;
         Ok(Cdr {
             cdr: self.position.cdr + 1,
             record: record.id,
@@ -270,26 +257,4 @@ impl Charging {
         self.position.link.clone_from(&cdr.link);
         Ok(())
     }
-}
-
-/// Whether a record is in the store with this link.
-fn holds(store: &mut dyn Store, id: i64, link: &str) -> Result<bool, StoreError> {
-    Ok(link_of(store, id)?.is_some_and(|found| found == link))
-}
-
-/// The link of a record; that of record 0 is empty.
-fn link_of(store: &mut dyn Store, id: i64) -> Result<Option<String>, StoreError> {
-    if id == 0 {
-        return Ok(Some(String::new()));
-    }
-    let filter = RecordFilter {
-        after_id: Some(id - 1),
-        ..RecordFilter::default()
-    };
-    let mut link = None;
-    store.records_for_each(&filter, &mut |record| {
-        link = (record.id == id).then(|| hex::encode(record.link));
-        ControlFlow::Break(())
-    })?;
-    Ok(link)
 }

@@ -6,6 +6,7 @@
 
 pub mod adm;
 pub mod aiotf;
+pub mod chf;
 pub mod client;
 pub mod clock;
 pub mod exchange;

@@ -172,7 +172,7 @@ pub(crate) fn read(
 }
 
 /// Kinds of events besides the outcomes of reports.
-const KINDS: [&str; 19] = [
+const KINDS: [&str; 22] = [
     "subscription_added",
     "subscription_removed",
     "presence_halted",
@@ -183,6 +183,9 @@ const KINDS: [&str; 19] = [
     "store_went_back",
     "charging_halted",
     "charging_resumed",
+    "online_charging_halted",
+    "online_charging_resumed",
+    "charging_event_refused",
     "report_accepted",
     "devices_imported",
     "device_was_disabled",

@@ -531,7 +531,7 @@ fn resolve(text: &str) -> Result<SocketAddr, Failure> {
 }
 
 /// A share of 0 to 1, or a percentage.
-fn parse_share(text: &str) -> Result<f64, String> {
+pub(super) fn parse_share(text: &str) -> Result<f64, String> {
     let (number, scale) = match text.strip_suffix('%') {
         Some(percent) => (percent, 100.0),
         None => (text, 1.0),

@@ -89,6 +89,7 @@ impl Serve {
         config.sbi.pki = self.pki.or(config.sbi.pki);
         // What cannot be is said before anything is served.
         config.charging()?;
+        config.chf()?;
         config.expectation()?;
         config.subscription_rules()?;
         // Signals from here on end the core in order.
@@ -105,7 +106,10 @@ impl Serve {
 }
 
 /// Says that everything stands, and waits for the signal to end.
-fn serve_until(ready: &Value, signals: &mut signal_hook::iterator::Signals) -> Result<(), Failure> {
+pub(super) fn serve_until(
+    ready: &Value,
+    signals: &mut signal_hook::iterator::Signals,
+) -> Result<(), Failure> {
     let mut out = std::io::stdout();
     printed(writeln!(out, "{ready}").and_then(|()| out.flush()))?;
     let _ = signals.forever().next();
@@ -130,7 +134,7 @@ fn nrf_root(config: &Config) -> Result<&str, Failure> {
     })
 }
 
-fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+pub(super) fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address)
         .map_err(|error| Failure::io(format!("{what}: cannot listen on {address}"), &error))
 }

@@ -258,6 +258,7 @@ pub(super) fn t11(seed: u64) -> Result<Pair, AttackError> {
         steps,
     };
     Ok(Pair {
+        exception: None,
         run,
         control: Some(("T-ID is a hash of the device ID", control)),
     })

@@ -45,6 +45,8 @@ pub struct Real {
     next_device_ngap_id: u32,
     devices: Vec<Option<LabDevice>>,
     forms: Vec<DeviceForm>,
+    /// Whose key each has: another's, for a clone.
+    owners: Vec<u32>,
     /// Unix time.
     now_ms: i64,
 }
@@ -110,6 +112,7 @@ impl Real {
             next_device_ngap_id: 0,
             devices: forms.iter().map(|_| None).collect(),
             forms: forms.to_vec(),
+            owners: (0..).zip(forms).map(|(n, _)| n).collect(),
             now_ms: START_MS,
         };
         real.connect()?;
@@ -122,6 +125,66 @@ impl Real {
     /// K of a device, for who has stolen it.
     pub fn key(&self, device: u32) -> [u8; 16] {
         key(self.seed, device)
+    }
+
+    /// One more device, with the key of another: a clone, or whoever has stolen the key. `with_memory`: with what its memory holds
+    /// as well.
+    ///
+    /// # Errors
+    /// There is no such device, or it does not start.
+    pub fn add_clone(&mut self, of: usize, with_memory: bool) -> Result<usize, AttackError> {
+        let no_device = || AttackError::Scene(format!("there is no device {of}"));
+        let form = *self.forms.get(of).ok_or_else(no_device)?;
+        let owner = *self.owners.get(of).ok_or_else(no_device)?;
+        let clone = self.devices.len();
+        self.forms.push(form);
+        self.owners.push(owner);
+        self.devices.push(None);
+        if with_memory {
+            let slot = self.devices.get_mut(of).ok_or_else(no_device)?;
+            let (credential, memory, random) = slot.take().ok_or_else(no_device)?.power_off();
+            let copy = memory.clone();
+            self.start(of, credential, memory, random)?;
+            let (credential, _, random) = self.blank(clone);
+            self.start(clone, credential, copy, random)?;
+        } else {
+            self.power_cycle(clone)?;
+        }
+        Ok(clone)
+    }
+
+    /// A device that was never switched on.
+    fn blank(&self, device: usize) -> (LocalKey, ArrayMemory<SLOTS_OCTETS>, Dice) {
+        let n = u64::try_from(device).unwrap_or(u64::MAX);
+        let owner = self.owners.get(device).copied().unwrap_or(u32::MAX);
+        let dice = fastrand::Rng::with_seed(self.seed ^ (n << 40) ^ 0xd1ce);
+        let key = RootKey::new(key(self.seed, owner));
+        let credential = LocalKey::new(key, Suite::AesCmac);
+        (credential, ArrayMemory::default(), Dice(dice))
+    }
+
+    fn start(
+        &mut self,
+        device: usize,
+        credential: LocalKey,
+        memory: ArrayMemory<SLOTS_OCTETS>,
+        random: Dice,
+    ) -> Result<(), AttackError> {
+        let now_ms = self.device_ms();
+        let no_device = || AttackError::Scene(format!("there is no device {device}"));
+        let form = *self.forms.get(device).ok_or_else(no_device)?;
+        let mut profile = Profile::new(DeviceType::Type2b, form, self.config.snid);
+        profile.period_s = self.config.period_s;
+        profile.timing = Timing {
+            answer_timeout_ms: 1,
+            backoff_first_ms: 1,
+            backoff_max_ms: 2,
+            ..profile.timing
+        };
+        let started = Device::power_on(profile, credential, memory, random, now_ms, b"");
+        let started = started.map_err(|error| AttackError::Scene(error.to_string()))?;
+        *self.devices.get_mut(device).ok_or_else(no_device)? = Some(started);
+        Ok(())
     }
 
     /// A device's state machine.
@@ -335,33 +398,13 @@ impl Arena for Real {
     }
 
     fn power_cycle(&mut self, device: usize) -> Result<(), AttackError> {
-        let now_ms = self.device_ms();
         let no_device = || AttackError::Scene(format!("there is no device {device}"));
-        let form = *self.forms.get(device).ok_or_else(no_device)?;
-        let seed = self.seed;
         let slot = self.devices.get_mut(device).ok_or_else(no_device)?;
-        let n = u32::try_from(device).unwrap_or(u32::MAX);
         let (credential, memory, random) = match slot.take() {
             Some(device) => device.power_off(),
-            None => (
-                LocalKey::new(RootKey::new(key(seed, n)), Suite::AesCmac),
-                ArrayMemory::default(),
-                Dice(fastrand::Rng::with_seed(
-                    seed ^ (u64::from(n) << 40) ^ 0xd1ce,
-                )),
-            ),
+            None => self.blank(device),
         };
-        let mut profile = Profile::new(DeviceType::Type2b, form, self.config.snid);
-        profile.period_s = self.config.period_s;
-        profile.timing = Timing {
-            answer_timeout_ms: 1,
-            backoff_first_ms: 1,
-            backoff_max_ms: 2,
-            ..profile.timing
-        };
-        let started = Device::power_on(profile, credential, memory, random, now_ms, b"");
-        *slot = Some(started.map_err(|error| AttackError::Scene(error.to_string()))?);
-        Ok(())
+        self.start(device, credential, memory, random)
     }
 
     fn sightings(&self, device: usize) -> u64 {

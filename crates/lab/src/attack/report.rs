@@ -57,6 +57,9 @@ fn section(page: &mut String, row: &Row) {
     if let Some(why) = row.open {
         let _ = writeln!(page, "<p>Open: {}.</p>", escape(why));
     }
+    if let Some(exception) = row.exception {
+        let _ = writeln!(page, "<p>Exception: {}.</p>", escape(exception));
+    }
     page.push_str("<div class=\"runs\">\n");
     if let Some(run) = &row.run {
         one_run(page, "The product", run);
@@ -169,6 +172,7 @@ fn escape(text: &str) -> String {
 const fn class(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Holds => "holds",
+        Verdict::HoldsExcept => "open",
         Verdict::Broken => "broken",
         Verdict::ProvesNothing => "proves_nothing",
         Verdict::Open => "open",
@@ -179,6 +183,7 @@ const fn class(verdict: Verdict) -> &'static str {
 pub const fn name(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Holds => "holds",
+        Verdict::HoldsExcept => "holds, but",
         Verdict::Broken => "broken",
         Verdict::ProvesNothing => "proves nothing",
         Verdict::Open => "open",

@@ -53,7 +53,7 @@ pub(super) fn t25(seed: u64) -> Result<Pair, AttackError> {
             ],
         )
     };
-    Ok(Pair { run, control: None })
+    Ok(Pair::new(run, None))
 }
 
 /// Two kinds of input, and whether their times tell them apart.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use ambit_store::Store;
 
 use super::file::{Head, OpenFile, Tail, closed_name, failed, finish, open_name};
-use super::{Cdr, ChargingError, Position, holds};
+use super::{Cdr, ChargingError, Position};
+use crate::lookup::holds;
 
 /// The position, and the file that was being written, cut back to its last whole line.
 pub(super) fn recover(dir: &Path) -> Result<(Position, Option<OpenFile>), ChargingError> {

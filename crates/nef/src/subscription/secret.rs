@@ -43,7 +43,7 @@ impl DeliveryKey {
     pub fn sign(&self, subscription: &str, id: &str, unix_s: i64, body: &[u8]) -> String {
         let key = self.callback_octets(subscription);
         let stamp = format!("{id}.{unix_s}.");
-        let tag = hmac(&*key, &[stamp.as_bytes(), body]);
+        let tag = hmac(&key, &[stamp.as_bytes(), body]);
         format!("v1,{}", Base64::encode_string(&*tag))
     }
 
@@ -53,7 +53,7 @@ impl DeliveryKey {
 
     fn derive(&self, purpose: &str, subscription: &str) -> Zeroizing<[u8; 32]> {
         hmac(
-            &*self.0,
+            &self.0,
             &[purpose.as_bytes(), &[0], subscription.as_bytes()],
         )
     }

@@ -66,7 +66,12 @@ impl Attack {
             let measured = measure(self.seed, SAMPLES).map_err(failed)?;
             printed(print_measured(&measured, self.json))?;
         }
-        let is_wrong = |row: &&Row| !matches!(row.verdict, Verdict::Holds | Verdict::Open);
+        let is_wrong = |row: &&Row| {
+            !matches!(
+                row.verdict,
+                Verdict::Holds | Verdict::HoldsExcept | Verdict::Open
+            )
+        };
         match rows.iter().filter(is_wrong).count() {
             0 => Ok(()),
             wrong => {
@@ -95,6 +100,9 @@ impl Attack {
             if let Some(why) = row.open {
                 writeln!(out, "    open: {why}")?;
             }
+            if let Some(exception) = row.exception {
+                writeln!(out, "    exception: {exception}")?;
+            }
             if let Some(run) = &row.run {
                 writeln!(out, "    {}", figures(run))?;
             }
@@ -111,8 +119,9 @@ impl Attack {
         let wrong = count(Verdict::Broken) + count(Verdict::ProvesNothing);
         writeln!(
             out,
-            "{} hold, {} open, {wrong} do not hold",
+            "{} hold, {} hold with an exception, {} open, {wrong} do not hold",
             count(Verdict::Holds),
+            count(Verdict::HoldsExcept),
             count(Verdict::Open),
         )
     }

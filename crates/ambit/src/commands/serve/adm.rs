@@ -16,6 +16,7 @@ use crate::data_dir::DataDir;
 use crate::failure::Failure;
 use crate::followers::Followers;
 use crate::http::{self, AdmSnapshot, Snapshot};
+use crate::online::Counts;
 use crate::sbi::{Function, af_authorizations};
 
 pub(super) fn run(config: &Config, signals: &mut Signals) -> Result<(), Failure> {
@@ -30,7 +31,9 @@ pub(super) fn run(config: &Config, signals: &mut Signals) -> Result<(), Failure>
     let engine = AdmEngine::start(adm).map_err(|error| Failure::io("adm", &error))?;
     let shared: SharedAdm = Arc::new(engine.handle());
     let (sbi, router) = function.serve(listener, adm::routes(&shared, afs))?;
+    let chf_counts = config.chf()?.map(|_| Arc::<Counts>::default());
     let source = {
+        let chf_counts = chf_counts.clone();
         let (handle, nrf) = (engine.handle(), nrf.clone());
         move || {
             let adm = handle.call(AdmSnapshot::take).ok()?;
@@ -38,13 +41,17 @@ pub(super) fn run(config: &Config, signals: &mut Signals) -> Result<(), Failure>
                 adm: Some(adm),
                 sbi: router.counts(),
                 registered: Some(nrf.is_registered()),
+                chf: chf_counts.as_ref().map(|counts| counts.take()),
                 ..Snapshot::default()
             })
         }
     };
     let http = http::start(http, Arc::new(source))?;
     let admin = AdminServer::start(&dir, engine.handle(), config.subscription_rules()?)?;
-    let followers = Followers::start(config, &dir, &engine.handle())?;
+    let mut followers = Followers::start(config, &dir, &engine.handle())?;
+    if let Some(counts) = &chf_counts {
+        followers.charge_online(config, &dir, &engine.handle(), &function.way(&nrf), counts)?;
+    }
     function.register(&nrf, sbi, adm::SERVICES, Vec::new());
 
     let ready = json!({ "sbi": sbi.to_string(), "http": http.to_string() });

@@ -20,10 +20,11 @@ use signal_hook::iterator::Signals;
 use super::{bind, bind_http, serve_until, served_areas, wait_for_lock};
 use crate::admin::AdminServer;
 use crate::config::Config;
-use crate::data_dir::{DataDir, new_uuid};
+use crate::data_dir::{DataDir, instance_id};
 use crate::failure::Failure;
 use crate::followers::Followers;
 use crate::http::{self, AdmSnapshot, AiotfSnapshot, Snapshot};
+use crate::online::{Counts, Way};
 use crate::sbi::{Function, af_authorizations, issuer, nth_address};
 
 pub(super) fn run(
@@ -46,8 +47,10 @@ pub(super) fn run(
         true => Some(Services::start(config, server.engine(), areas)?),
         false => None,
     };
+    let chf_counts = config.chf()?.map(|_| Arc::<Counts>::default());
     let http = {
         let engine = server.engine();
+        let chf_counts = chf_counts.clone();
         let routers = services.as_ref().map(|services| services.routers.clone());
         let callbacks = services
             .as_ref()
@@ -63,19 +66,27 @@ pub(super) fn run(
             let routers = routers.iter().flatten();
             snapshot.sbi = routers.flat_map(|router| router.counts()).collect();
             snapshot.callbacks = callbacks.as_ref().map(|c| c.get()).unwrap_or_default();
+            snapshot.chf = chf_counts.as_ref().map(|counts| counts.take());
             Some(snapshot)
         };
         http::start(http, Arc::new(source))?
     };
     let admin = AdminServer::start(&dir, server.engine(), config.subscription_rules()?)?;
-    let followers = Followers::start(config, &dir, &server.engine())?;
+    let mut followers = Followers::start(config, &dir, &server.engine())?;
+    if let Some(counts) = &chf_counts {
+        let way = match services.as_ref().and_then(Services::way) {
+            Some(way) => way,
+            None => Way::in_clear()?,
+        };
+        followers.charge_online(config, &dir, &server.engine(), &way, counts)?;
+    }
 
     let mut ready = json!({ "n2": server.local_addr().to_string(), "http": http.to_string() });
     if let Some(services) = &services {
         ambit_sbi::json::set(&mut ready, "sbi", services.addresses.clone());
     }
     serve_until(&ready, signals)?;
-    if let Some(services) = services {
+    if let Some(services) = &services {
         services.stop();
     }
     drop(admin);
@@ -83,6 +94,8 @@ pub(super) fn run(
     let mut aiotf = stopped.map_err(|stopped| Failure::resource("stopped", stopped))?;
     aiotf.adm().close(unix_ms());
     followers.stop();
+    // Its runtime is what events go out by.
+    drop(services);
     drop(lock);
     Ok(())
 }
@@ -155,25 +168,15 @@ impl Services {
         })
     }
 
-    fn stop(self) {
+    /// The AIOTF's way to others.
+    fn way(&self) -> Option<Way> {
+        let (function, nrf) = self.functions.last()?;
+        Some(function.way(nrf))
+    }
+
+    fn stop(&self) {
         for (function, nrf) in &self.functions {
             function.deregister(nrf);
         }
     }
-}
-
-/// The NF instance ID, made once per store, or once per process where several share a store.
-fn instance_id(dir: &DataDir, adm: &mut Adm) -> Result<[u8; 16], Failure> {
-    if dir.is_shared() {
-        return dir.instance();
-    }
-    const NAME: &str = "aiotf_id";
-    if let Some(id) = adm.store().meta(NAME)?
-        && let Ok(id) = id.try_into()
-    {
-        return Ok(id);
-    }
-    let id = new_uuid()?;
-    adm.store().meta_set(NAME, &id)?;
-    Ok(id)
 }
