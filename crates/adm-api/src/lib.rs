@@ -2,9 +2,14 @@
 //!
 //! In one process the calls are plain calls on the ADM; between processes the same trait goes over the SBI.
 
+mod af;
 mod item;
 mod nadm;
 
+pub use af::{
+    AF_AREAS_MAX, AF_ENTRIES_MAX, AF_NAME_OCTETS_MAX, AfAccount, AfAuthorization, AfDevices,
+    AfOperation, AfQuota, AfReceive, AfRefusal, check_af_name,
+};
 pub use item::DoaItem;
 pub use nadm::{
     AUTH_DATA_MAX, Answer, AuthData, AuthDataSet, AuthenticationRequest, AuthenticationResponse,

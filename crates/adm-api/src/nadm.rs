@@ -8,13 +8,15 @@
 //! | [`Nadm::get_session_key`] | Nadm_Sec get-session-key |
 //! | [`Nadm::get_tid`] | Nadm_Sec get-tid |
 //! | [`Nadm::device_profile`], [`Nadm::note_aiotf`] | Nadm_DM aiot-device-profile-data, GET and PATCH |
+//! | [`Nadm::afs`] | Nadm_DM af-authorization-data |
+//! | [`Nadm::af_authenticate`], [`Nadm::note_af_refusals`] | none: Release 19 does not say who knows the secrets of AFs |
 //! | [`Nadm::note_disabled`] | none: Release 19 does not say who remembers that a device was disabled |
 //!
 //! Where Ambit needs more than the standard's fields have, the field says so.
 
 use ambit_protocol::{AreaId, DeviceForm, DeviceType, KAiotf, RandN, Suite, TagLen};
 
-use crate::Outcome;
+use crate::{AfAccount, AfRefusal, Outcome};
 
 /// RAND_d of an INVENTORY RESPONSE.
 pub type RandD = [u8; 16];
@@ -82,6 +84,28 @@ pub trait Nadm {
     /// # Errors
     /// [`NadmError::UnknownDevice`], [`NadmError::Failed`].
     fn note_aiotf(&mut self, device_id: &[u8], aiotf_id: [u8; 16]) -> Result<(), NadmError>;
+
+    /// The AFs and what they may do: all, or the one of a name, if there is one.
+    ///
+    /// # Errors
+    /// [`NadmError::Failed`].
+    fn afs(&mut self, name: Option<&str>) -> Result<Vec<AfAccount>, NadmError>;
+
+    /// The AF whose client identifier and secret these are; `None` for any others, without telling which of the two is wrong.
+    ///
+    /// # Errors
+    /// [`NadmError::Failed`].
+    fn af_authenticate(
+        &mut self,
+        client_id: &str,
+        secret: &str,
+    ) -> Result<Option<AfAccount>, NadmError>;
+
+    /// Puts on record that AFs were refused something.
+    ///
+    /// # Errors
+    /// [`NadmError::Failed`]: they were not heard.
+    fn note_af_refusals(&mut self, now_ms: i64, refusals: &[AfRefusal]) -> Result<(), NadmError>;
 
     /// A device has acknowledged PERMANENT DISABLE: from now on the network ignores it too, durably.
     ///
@@ -181,6 +205,8 @@ pub struct DeviceProfile {
     pub tag_len: TagLen,
     /// Whether the network ignores it.
     pub disabled: bool,
+    /// Its fleet. Not among the standard's fields; empty where it is not known.
+    pub fleet: String,
 }
 
 /// Why a Release-19 service operation failed.

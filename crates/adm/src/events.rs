@@ -139,12 +139,25 @@ impl EventLog {
         detail: String,
         now_ms: i64,
     ) {
+        self.raise_counted(kind, severity, subject, 1, detail, now_ms);
+    }
+
+    /// The same for what was found several times.
+    pub(crate) fn raise_counted(
+        &mut self,
+        kind: &'static str,
+        severity: Severity,
+        subject: Subject,
+        count: u64,
+        detail: String,
+        now_ms: i64,
+    ) {
         self.queue.push(Queued {
             time_ms: now_ms,
             kind,
             severity,
             subject,
-            count: 1,
+            count,
             detail,
         });
     }

@@ -2,8 +2,9 @@
 //! search (section 9).
 
 use ambit_adm_api::{
-    AUTH_DATA_MAX, Answer, AuthData, AuthDataSet, AuthenticationRequest, AuthenticationResponse,
-    DeviceProfile, Nadm, NadmError, Outcome, Population, RAND_D_MAX, RandD, Res, SessionKey,
+    AUTH_DATA_MAX, AfAccount, AfRefusal, Answer, AuthData, AuthDataSet, AuthenticationRequest,
+    AuthenticationResponse, DeviceProfile, Nadm, NadmError, Outcome, Population, RAND_D_MAX, RandD,
+    Res, SessionKey,
 };
 use ambit_protocol::schedule::{self, Input};
 use ambit_protocol::{AreaId, KAiotf, RandN};
@@ -107,6 +108,9 @@ impl Nadm for Adm {
     fn device_profile(&mut self, device_id: &[u8]) -> Result<DeviceProfile, NadmError> {
         self.follow();
         let index = self.index_of(device_id)?;
+        let row = self.store.device(device_id);
+        let row = row.map_err(|error| NadmError::Failed(error.to_string()))?;
+        let fleet = row.map(|row| row.fleet).unwrap_or_default();
         let last_known_aiotf = self.last_aiotfs.get(&index).copied();
         let device = self.registry.get(index).ok_or(NadmError::UnknownDevice)?;
         Ok(DeviceProfile {
@@ -117,12 +121,32 @@ impl Nadm for Adm {
             suite: device.suite,
             tag_len: device.tag_len,
             disabled: device.disabled,
+            fleet,
         })
     }
 
     fn note_aiotf(&mut self, device_id: &[u8], aiotf_id: [u8; 16]) -> Result<(), NadmError> {
         let index = self.index_of(device_id)?;
         self.last_aiotfs.insert(index, aiotf_id);
+        Ok(())
+    }
+
+    fn afs(&mut self, name: Option<&str>) -> Result<Vec<AfAccount>, NadmError> {
+        self.find_afs(name)
+            .map_err(|error| NadmError::Failed(error.to_string()))
+    }
+
+    fn af_authenticate(
+        &mut self,
+        client_id: &str,
+        secret: &str,
+    ) -> Result<Option<AfAccount>, NadmError> {
+        self.find_af_by_secret(client_id, secret)
+            .map_err(|error| NadmError::Failed(error.to_string()))
+    }
+
+    fn note_af_refusals(&mut self, now_ms: i64, refusals: &[AfRefusal]) -> Result<(), NadmError> {
+        self.note_refusals(now_ms, refusals);
         Ok(())
     }
 

@@ -231,6 +231,8 @@ pub(crate) enum Purpose<'a> {
     EvidenceKey,
     /// The key that the secrets of subscriptions come from.
     DeliveryKey,
+    /// The key under which secrets of AFs are checked.
+    AfKey,
     /// Nothing: an empty secret that only the right KEK opens.
     Check,
 }
@@ -246,6 +248,7 @@ impl Purpose<'_> {
             }
             Self::EvidenceKey => b"ambit evidence\0".to_vec(),
             Self::DeliveryKey => b"ambit delivery\0".to_vec(),
+            Self::AfKey => b"ambit AF\0".to_vec(),
             Self::Check => b"ambit check\0".to_vec(),
         }
     }
@@ -272,6 +275,7 @@ impl std::fmt::Display for Purpose<'_> {
             Self::ChainSeed { snid, .. } => write!(f, "chain seed of {}", hex::encode(snid)),
             Self::EvidenceKey => f.write_str("evidence key"),
             Self::DeliveryKey => f.write_str("delivery key"),
+            Self::AfKey => f.write_str("key for secrets of AFs"),
             Self::Check => f.write_str("check value"),
         }
     }

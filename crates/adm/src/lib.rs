@@ -6,6 +6,7 @@
 //!
 //! Time is an argument (Unix time in ms) and randomness is injected, so that a simulation on virtual time runs this code.
 
+mod afs;
 pub mod authenticate;
 mod beacons;
 mod budget;
@@ -42,6 +43,7 @@ use registration::Challenges;
 use registry::{Index, Registry};
 use tables::{BeaconTable, CounterIndex};
 
+pub use afs::AfSecret;
 pub use events::{Severity, Subject};
 pub use evidence::{NoTagProof, TagProof, is_signed, public_key};
 pub use kek::{Kek, KekError};

@@ -42,6 +42,15 @@ pub enum ProvisionError {
     /// The home network has a key of this identifier, or no identifier is left.
     #[error("key_id: {0} is in use; cards hold the public key under it")]
     HomeNetworkKeyExists(u8),
+    /// No AF has this name.
+    #[error("name: no AF {0}")]
+    UnknownAf(String),
+    /// An AF of this name is there already.
+    #[error("name: AF {0} exists already")]
+    AfExists(String),
+    /// A member of an AF's account breaks a rule.
+    #[error("{0}")]
+    Af(String),
     /// The policy does not allow the device.
     #[error("{field}: {rule}")]
     Policy {
@@ -65,6 +74,9 @@ impl ProvisionError {
             Self::DeviceExists { .. } => "device_exists",
             Self::SubscriberExists { .. } => "subscriber_exists",
             Self::HomeNetworkKeyExists(_) => "home_network_key_exists",
+            Self::UnknownAf(_) => "af_unknown",
+            Self::AfExists(_) => "af_exists",
+            Self::Af(_) => "af_invalid",
             Self::Policy { .. } => "policy_refused",
             Self::Adm(error) => error.name(),
         }

@@ -3,6 +3,7 @@
 //! Over the core's admin socket (`admin.sock`, a Unix socket that only its owner reaches) a client writes one request as a
 //! line of JSON and reads replies, one a line: any number of rows, then `done` or `failure`.
 
+mod afs;
 mod ask;
 mod evidence;
 mod execute;
@@ -104,6 +105,26 @@ pub(crate) enum Request {
     },
     /// Subscriptions and their dead letters.
     Subscription(SubscriptionRequest),
+    /// `rights` has the members of an AF's authorisation (JSON) that are not as by default.
+    AfAdd {
+        name: String,
+        rights: Value,
+    },
+    AfList,
+    AfShow {
+        name: String,
+    },
+    /// `rights` has those that are to be other than they are.
+    AfSet {
+        name: String,
+        rights: Value,
+    },
+    AfRemove {
+        name: String,
+    },
+    AfNewSecret {
+        name: String,
+    },
     /// Open alarms, or all.
     AlarmList {
         all: bool,
@@ -132,6 +153,10 @@ impl Request {
                 | Self::EvidenceTag { .. }
                 | Self::EvidenceCheckpoint
                 | Self::AlarmAck { .. }
+                | Self::AfAdd { .. }
+                | Self::AfSet { .. }
+                | Self::AfRemove { .. }
+                | Self::AfNewSecret { .. }
                 | Self::SubscriberImport { .. }
                 | Self::HomeNetworkKeyAdd { .. }
                 | Self::HomeNetworkKeyList

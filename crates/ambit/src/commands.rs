@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub(crate) mod af;
 pub(crate) mod alarm;
 pub(crate) mod bench;
 pub(crate) mod chf;

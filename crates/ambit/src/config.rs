@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::delivery::DeliveryConfig;
 use crate::failure::Failure;
-use crate::sbi::{Af, SbiConfig};
+use crate::sbi::SbiConfig;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -46,8 +46,6 @@ pub(crate) struct Config {
     pub(crate) fleet: Vec<Fleet>,
     /// The service-based interface.
     pub(crate) sbi: SbiConfig,
-    /// What AFs may do.
-    pub(crate) af: Vec<Af>,
 }
 
 /// Where the store is; by default in the data directory.
@@ -221,7 +219,6 @@ impl Default for Config {
             reader: Vec::new(),
             fleet: Vec::new(),
             sbi: SbiConfig::default(),
-            af: Vec::new(),
         }
     }
 }

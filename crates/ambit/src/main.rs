@@ -65,6 +65,8 @@ enum Command {
     #[command(subcommand)]
     Subscription(commands::subscription::Subscription),
     #[command(subcommand)]
+    Af(commands::af::Af),
+    #[command(subcommand)]
     Evidence(commands::evidence::Evidence),
     Vectors(commands::vectors::Vectors),
     #[command(subcommand)]
@@ -124,6 +126,7 @@ fn main() -> ExitCode {
         Command::Presence(command) => command.run(),
         Command::Alarm(command) => command.run(),
         Command::Subscription(command) => command.run(),
+        Command::Af(command) => command.run(),
         Command::Evidence(command) => command.run(),
         Command::Vectors(command) => command.run(),
         Command::Lab(command) => command.run(),

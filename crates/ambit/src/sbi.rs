@@ -1,6 +1,5 @@
 //! The service-based interface in the configuration, and a function that stands on it.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -8,9 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ambit_protocol::AreaId;
-use ambit_protocol::area::parse_area_code;
-use ambit_provisioning::parse_device_id;
-use ambit_sbi::adm::dm::{AfAuthorization, AfAuthorizations};
 use ambit_sbi::client::{Client, is_usable_uri};
 use ambit_sbi::clock::unix_ms;
 use ambit_sbi::nrf::client::NrfClient;
@@ -54,19 +50,6 @@ pub(crate) struct SbiConfig {
     pub(crate) insecure_loopback: bool,
     /// Requests answered at once; further ones get 429.
     requests_max: Option<usize>,
-}
-
-/// `[[af]]`: what an AF may do (Nadm_DM af-authorization-data).
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Af {
-    id: String,
-    #[serde(default)]
-    areas: Vec<String>,
-    #[serde(default)]
-    operations: Vec<String>,
-    #[serde(default)]
-    devices: Vec<String>,
 }
 
 impl SbiConfig {
@@ -253,43 +236,6 @@ pub(crate) fn issuer(config: &Config) -> Result<Issuer, Failure> {
         .sbi
         .file(config.sbi.token_key.as_ref(), "sbi.token_key", "token.key")?;
     Issuer::from_pem(&read(&file)?).map_err(|rule| invalid(&file.display().to_string(), rule))
-}
-
-/// What AFs may do, as configured.
-pub(crate) fn af_authorizations(config: &Config) -> Result<AfAuthorizations, Failure> {
-    const OPERATIONS: [&str; 4] = ["INVENTORY", "READ", "WRITE", "PERMANENT_DISABLE"];
-    let snid = config.snid()?;
-    let mut all = BTreeMap::new();
-    for af in &config.af {
-        let field = |name: &str| format!("af {}: {name}", af.id);
-        let areas = af
-            .areas
-            .iter()
-            .map(|code| parse_area_code(code).map(|code| snid.area(code)));
-        let areas = areas.collect::<Result<_, _>>();
-        let devices = af
-            .devices
-            .iter()
-            .map(|id| parse_device_id(id))
-            .collect::<Result<_, _>>();
-        if let Some(odd) = af
-            .operations
-            .iter()
-            .find(|name| !OPERATIONS.contains(&name.as_str()))
-        {
-            let rule = format!("{odd}: must be one of {}", OPERATIONS.join(", "));
-            return Err(invalid(&field("operations"), rule));
-        }
-        let authorization = AfAuthorization {
-            areas: areas.map_err(|error| invalid(&field("areas"), error))?,
-            operations: af.operations.clone(),
-            devices: devices.map_err(|error| invalid(&field("devices"), error))?,
-        };
-        if all.insert(af.id.clone(), authorization).is_some() {
-            return Err(invalid("af", format!("{} stands twice", af.id)));
-        }
-    }
-    Ok(Arc::new(all))
 }
 
 /// The address of a function of a core that is all in one: so many ports after the first.

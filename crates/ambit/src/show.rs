@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use ambit_protocol::{Cause, Form};
 use ambit_provisioning::format_device_id;
-use ambit_store::{AlarmRow, CredentialRow, DeviceRow, EventRow, RecordRow, SubscriberRow};
+use ambit_store::{AfRow, AlarmRow, CredentialRow, DeviceRow, EventRow, RecordRow, SubscriberRow};
 use ambit_uicc::suci::PublicKey;
 use serde_json::{Map, Value, json};
 
@@ -103,6 +103,21 @@ pub(crate) fn event(row: &EventRow) -> Value {
     let detail = serde_json::from_str(&row.detail).unwrap_or_else(|_| json!({}));
     object.insert("detail".into(), detail);
     Value::Object(object)
+}
+
+/// An AF as JSON. No secret, nor what it is checked against.
+pub(crate) fn af(row: &AfRow) -> Value {
+    let mut shown = json!({
+        "name": row.name,
+        "client_id": row.client_id,
+        "created": time(row.created_ms),
+        "secret_since": time(row.secret_ms),
+    });
+    let rights = serde_json::from_str(&row.authorization).unwrap_or_default();
+    if let (Some(object), Value::Object(rights)) = (shown.as_object_mut(), rights) {
+        object.extend(rights);
+    }
+    shown
 }
 
 /// An alarm as JSON.

@@ -91,6 +91,7 @@ fn every_command_has_a_help_that_says_what_it_does_and_stands_in_the_reference()
         "presence",
         "alarm",
         "subscription",
+        "af",
     ] {
         assert!(help.contains(command));
         assert!(

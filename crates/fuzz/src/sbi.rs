@@ -10,7 +10,6 @@ use ambit_aiotf::service::{RequestError, ServiceRequest, TransactionId};
 use ambit_protocol::area::Plmn;
 use ambit_protocol::{DeviceForm, DeviceType, RootKey, Snid, Suite, TagLen};
 use ambit_provisioning::{CredentialKind, DeviceSpec};
-use ambit_sbi::adm::dm::AfAuthorizations;
 use ambit_sbi::adm::{self, AdmAccess, AdmGone, Job, SharedAdm};
 use ambit_sbi::aiotf::{self, AiotfAccess, ServiceConfig, Taken};
 use ambit_sbi::client::Client;
@@ -147,7 +146,7 @@ fn server() -> Server {
     let key = std::fs::read_to_string(pki.file("token.key")).unwrap();
     let nrf = Nrf::new(NrfConfig::default(), Issuer::from_pem(&key).unwrap());
     let id = Uuid::from_bytes([3; 16]);
-    let mut routes = adm::routes(&shared, AfAuthorizations::default());
+    let mut routes = adm::routes(&shared);
     routes.extend(nrf.routes());
     let service = ServiceConfig::new(id);
     routes.extend(aiotf::routes(

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ambit_protocol::Snid;
 use ambit_store::{
-    AlarmRow, ChainRow, Challenge, CheckpointRow, DeviceRow, EventFilter, EventRow, EvidenceFault,
-    EvidenceHead, Insert, LastRecord, NewDevice, NewEvent, NewRecord, NewSubscriber, RecordFilter,
-    RecordRow, Registered, SqliteStore, Store, StoreError, SubscriberRow,
+    AfRow, AlarmRow, ChainRow, Challenge, CheckpointRow, DeviceRow, EventFilter, EventRow,
+    EvidenceFault, EvidenceHead, Insert, LastRecord, NewDevice, NewEvent, NewRecord, NewSubscriber,
+    RecordFilter, RecordRow, Registered, SqliteStore, Store, StoreError, SubscriberRow,
 };
 
 /// A store in memory that several hold: a core that may be killed, the one that comes after it, a judge.
@@ -248,6 +248,33 @@ impl Store for SharedStore {
 
     fn chain(&mut self, snid: &[u8; 9]) -> Result<Option<ChainRow>, StoreError> {
         self.lock().chain(snid)
+    }
+
+    fn af_insert(&mut self, af: &AfRow) -> Result<(), StoreError> {
+        self.lock().af_insert(af)
+    }
+
+    fn af_update(&mut self, af: &AfRow) -> Result<(), StoreError> {
+        self.lock().af_update(af)
+    }
+
+    fn af_remove(&mut self, name: &str) -> Result<(), StoreError> {
+        self.lock().af_remove(name)
+    }
+
+    fn af(&mut self, name: &str) -> Result<Option<AfRow>, StoreError> {
+        self.lock().af(name)
+    }
+
+    fn af_by_client(&mut self, client_id: &str) -> Result<Option<AfRow>, StoreError> {
+        self.lock().af_by_client(client_id)
+    }
+
+    fn afs_for_each(
+        &mut self,
+        f: &mut dyn FnMut(AfRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.lock().afs_for_each(f)
     }
 
     fn chain_insert(&mut self, chain: &ChainRow) -> Result<(), StoreError> {

@@ -4,10 +4,12 @@
 //! | --- | --- |
 //! | [`sec`] | `/nadm-sec/v1/get-rand`, `get-authentication`, `get-session-key`, `get-tid`; ours: `note-disabled` |
 //! | [`doa`] | ours: `/nadm-sec/v1/doa-beacon`, `doa-authenticate`, `doa-register`, `doa-respond` |
-//! | [`dm`] | `/nadm-dm/v1/aiot-device-profile-data`, `af-authorization-data` |
+//! | [`dm`] | `/nadm-dm/v1/aiot-device-profile-data` |
+//! | [`af`] | `/nadm-dm/v1/af-authorization-data`; ours: `/ambit-af/v1/authenticate`, `refusals` |
 //!
 //! Where Release 19's bodies lack something, it stands in a member `ambit` that other implementations ignore.
 
+pub mod af;
 pub mod client;
 pub mod dm;
 pub mod doa;
@@ -42,15 +44,20 @@ pub struct AdmGone;
 pub type SharedAdm = Arc<dyn AdmAccess>;
 
 /// All services of an ADM.
-pub fn routes(adm: &SharedAdm, afs: dm::AfAuthorizations) -> Vec<Route> {
+pub fn routes(adm: &SharedAdm) -> Vec<Route> {
     let mut routes = sec::routes(adm);
     routes.extend(doa::routes(adm));
-    routes.extend(dm::routes(adm, afs));
+    routes.extend(dm::routes(adm));
+    routes.extend(af::routes(adm));
     routes
 }
 
 /// Names and full versions of the APIs, for registration.
-pub const SERVICES: &[(&str, &str)] = &[("nadm-sec", "1.0.1"), ("nadm-dm", "1.0.1")];
+pub const SERVICES: &[(&str, &str)] = &[
+    ("nadm-sec", "1.0.1"),
+    ("nadm-dm", "1.0.1"),
+    ("ambit-af", "1.0.0"),
+];
 
 const fn sec_access(operation: &'static str) -> Access {
     Access::Token {
@@ -60,7 +67,10 @@ const fn sec_access(operation: &'static str) -> Access {
 }
 
 /// Asks the ADM, without holding up the thread that does HTTP.
-async fn ask<R: Send + 'static>(
+///
+/// # Errors
+/// 503: it has ended.
+pub async fn ask<R: Send + 'static>(
     adm: &SharedAdm,
     f: impl FnOnce(&mut dyn AdmClient) -> R + Send + 'static,
 ) -> Result<R, Problem> {

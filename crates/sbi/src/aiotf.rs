@@ -5,7 +5,7 @@
 
 pub mod callback;
 pub mod doa;
-mod parse;
+pub mod parse;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};

@@ -1,6 +1,7 @@
 //! One request and its answer, as the services see them: parsed, bounded, authorised.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -45,7 +46,13 @@ pub struct Caller {
     pub certificate: Option<Identity>,
     /// What its token says; `None` where none is asked for.
     pub token: Option<Claims>,
+    /// The address that its connection comes from.
+    pub address: Option<IpAddr>,
 }
+
+/// The address that a request's connection comes from, among the request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerAddress(pub IpAddr);
 
 // Bodies and header fields hold keys and tokens: none of them is printed.
 impl std::fmt::Debug for Exchange {

@@ -12,7 +12,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderM
 use hyper::{Method, Request};
 
 use crate::clock::unix_s;
-use crate::exchange::{Body, Caller, Exchange, Pairs, Reply};
+use crate::exchange::{Body, Caller, Exchange, Pairs, PeerAddress, Reply};
 use crate::pki::Identity;
 use crate::problem::Problem;
 use crate::token::{Claims, Verifier};
@@ -118,8 +118,17 @@ pub struct Router {
 impl Router {
     /// Operations behind a verifier of tokens. `None` takes no tokens and lets everybody in: for tests of what a missing
     /// defence would cost, and for nothing else.
-    pub fn new(mut routes: Vec<Route>, verifier: Option<Verifier>) -> Self {
-        routes.push(openapi());
+    pub fn new(routes: Vec<Route>, verifier: Option<Verifier>) -> Self {
+        Self::describing(OPENAPI, routes, verifier)
+    }
+
+    /// The same with another OpenAPI file than that of the ADM.
+    pub fn describing(
+        file: &'static str,
+        mut routes: Vec<Route>,
+        verifier: Option<Verifier>,
+    ) -> Self {
+        routes.push(openapi(file));
         Self {
             routes,
             verifier,
@@ -229,7 +238,11 @@ impl Router {
             query: Pairs::parse(parts.uri.query().unwrap_or_default().as_bytes()),
             headers: parts.headers,
             body,
-            caller: Caller { certificate, token },
+            caller: Caller {
+                certificate,
+                token,
+                address: parts.extensions.get::<PeerAddress>().map(|peer| peer.0),
+            },
             deadline,
         };
         match tokio::time::timeout_at(deadline.into(), (route.handler)(exchange)).await {
@@ -248,22 +261,7 @@ impl Router {
         else {
             return Ok(None);
         };
-        let value = headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        let token = value.and_then(|value| {
-            let (kind, token) = value.split_once(' ')?;
-            kind.eq_ignore_ascii_case("bearer").then(|| token.trim())
-        });
-        let Some(token) = token else {
-            return Err(Problem::unauthorized(
-                "an access token is needed (Authorization: Bearer)",
-                None,
-            ));
-        };
-        let claims = verifier
-            .verify(token, unix_s())
-            .map_err(|error| Problem::unauthorized(error.to_string(), Some("invalid_token")))?;
+        let claims = verified(verifier, headers)?;
         // A token is good in the hands of the function that it was issued to. Behind an SCP the certificate is the SCP's.
         if let Some(identity) = certificate
             && !identity.is("SCP")
@@ -274,30 +272,56 @@ impl Router {
             let detail = "the token was issued to another NF instance than the certificate";
             return Err(Problem::unauthorized(detail, Some("invalid_token")));
         }
-        let prefix = format!("{service}:");
-        let names_operations = claims
-            .scope
-            .split(' ')
-            .any(|scope| scope.starts_with(&prefix));
-        if !claims.has_scope(service) {
-            return Err(Problem::scope(format!(
-                "the token's scope must have {service}"
-            )));
-        }
-        if names_operations && !claims.has_scope(operation) {
-            return Err(Problem::scope(format!(
-                "the token's scope must have {operation}"
-            )));
-        }
+        check_scope(&claims, service, operation)?;
         Ok(Some(claims))
     }
+}
+
+/// What the access token of a request says.
+///
+/// # Errors
+/// 401: there is none, or it does not verify.
+pub fn verified(verifier: &Verifier, headers: &HeaderMap) -> Result<Claims, Problem> {
+    let token = credentials(headers, "bearer").ok_or_else(|| {
+        Problem::unauthorized("an access token is needed (Authorization: Bearer)", None)
+    })?;
+    verifier
+        .verify(token, unix_s())
+        .map_err(|error| Problem::unauthorized(error.to_string(), Some("invalid_token")))
+}
+
+/// What follows the name of an authentication scheme in the field `Authorization`.
+pub fn credentials<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (kind, rest) = value.split_once(' ')?;
+    kind.eq_ignore_ascii_case(scheme).then(|| rest.trim())
+}
+
+/// Whether a token is good for an operation of a service.
+///
+/// # Errors
+/// 403 that names the scope it lacks.
+pub fn check_scope(claims: &Claims, service: &str, operation: &str) -> Result<(), Problem> {
+    let prefix = format!("{service}:");
+    let names_operations = claims
+        .scope
+        .split(' ')
+        .any(|scope| scope.starts_with(&prefix));
+    let lacks = |scope: &str| Problem::scope(format!("the token's scope must have {scope}"));
+    if !claims.has_scope(service) {
+        return Err(lacks(service));
+    }
+    if names_operations && !claims.has_scope(operation) {
+        return Err(lacks(operation));
+    }
+    Ok(())
 }
 
 /// Our own OpenAPI file, at `/openapi.json` of every server.
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
-fn openapi() -> Route {
-    let serve = |_| std::future::ready(json::parse(OPENAPI.as_bytes()).map(Reply::ok));
+fn openapi(file: &'static str) -> Route {
+    let serve = move |_| std::future::ready(json::parse(file.as_bytes()).map(Reply::ok));
     Route::new(
         "openapi",
         Method::GET,

@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
-use crate::exchange::Reply;
+use crate::exchange::{PeerAddress, Reply};
 use crate::pki::Identity;
 use crate::problem::Problem;
 use crate::router::Router;
@@ -108,24 +108,24 @@ async fn listen(listener: TcpListener, serving: Arc<Serving>) {
         let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
             return;
         };
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             // Out of file descriptors, most likely: wait for some to come free.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
         let serving = Arc::clone(&serving);
         tokio::spawn(async move {
-            connection(stream, serving).await;
+            connection(stream, PeerAddress(peer.ip()), serving).await;
             drop(permit);
         });
     }
 }
 
 /// One connection. A client that breaks off is its own affair.
-async fn connection(stream: TcpStream, serving: Arc<Serving>) {
+async fn connection(stream: TcpStream, peer: PeerAddress, serving: Arc<Serving>) {
     let _ = stream.set_nodelay(true);
     let Some(tls) = serving.tls.clone() else {
-        return serve(TokioIo::new(stream), serving, None).await;
+        return serve(TokioIo::new(stream), serving, None, peer).await;
     };
     let accepted = tokio::time::timeout(HANDSHAKE_WAIT, tls.accept(stream)).await;
     let Ok(Ok(stream)) = accepted else {
@@ -135,11 +135,15 @@ async fn connection(stream: TcpStream, serving: Arc<Serving>) {
     let identity = certificates
         .and_then(<[_]>::first)
         .map(|first| Identity::of(first));
-    serve(TokioIo::new(stream), serving, identity).await;
+    serve(TokioIo::new(stream), serving, identity, peer).await;
 }
 
-async fn serve<S>(stream: TokioIo<S>, serving: Arc<Serving>, identity: Option<Identity>)
-where
+async fn serve<S>(
+    stream: TokioIo<S>,
+    serving: Arc<Serving>,
+    identity: Option<Identity>,
+    peer: PeerAddress,
+) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -154,7 +158,8 @@ where
         .max_header_list_size(32 << 10)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_EVERY);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         answer(request, Arc::clone(&serving), identity.clone())
     });
     let _ = builder.serve_connection(stream, service).await;

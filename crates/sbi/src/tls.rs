@@ -83,6 +83,56 @@ impl Credentials {
     }
 }
 
+impl Credentials {
+    /// For a server whose clients have no certificates: AFs show who they are by their secrets. Its client trusts nobody.
+    ///
+    /// # Errors
+    /// [`CredentialsError`], naming the file.
+    pub fn server_only(certificate: &Path, key: &Path) -> Result<Self, CredentialsError> {
+        let chain = certificates(certificate)?;
+        let identity = chain.first().map(|first| Identity::of(first));
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|error| bad(key, &error))?;
+        let provider = Arc::new(ring::default_provider());
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|error| bad(certificate, &error))?
+            .with_no_client_auth()
+            .with_single_cert(chain, private)
+            .map_err(|error| bad(key, &error))?;
+        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self {
+            server: Arc::new(server),
+            client: Arc::new(client(RootCertStore::empty(), certificate)?),
+            identity: identity.unwrap_or_default(),
+        })
+    }
+}
+
+/// What connects, without a certificate of its own, to servers with a certificate of the CAs in a file (PEM).
+///
+/// # Errors
+/// [`CredentialsError`], naming the file.
+pub fn client_of(ca: &Path) -> Result<Arc<ClientConfig>, CredentialsError> {
+    let mut roots = RootCertStore::empty();
+    // Of a system's bundle some may be of a kind that is not understood: the others do.
+    let (added, _) = roots.add_parsable_certificates(certificates(ca)?);
+    if added == 0 {
+        return Err(bad(ca, &"must hold a CA certificate (PEM)"));
+    }
+    client(roots, ca).map(Arc::new)
+}
+
+fn client(roots: RootCertStore, file: &Path) -> Result<ClientConfig, CredentialsError> {
+    let provider = Arc::new(ring::default_provider());
+    let mut client = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|error| bad(file, &error))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(client)
+}
+
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
     let found = CertificateDer::pem_file_iter(file).map_err(|error| bad(file, &error))?;
     let found: Vec<_> = found

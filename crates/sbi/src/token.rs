@@ -30,6 +30,9 @@ pub struct Claims {
     /// Since when, Unix time in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iat: Option<i64>,
+    /// Of an AF: since when the secret is good that it was issued for, Unix time in ms. Ours; a NEF looks at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ms: Option<i64>,
 }
 
 impl Claims {
@@ -104,6 +107,23 @@ impl Issuer {
             .map_err(|_| "must be a P-256 private key (PKCS #8, PEM)")?;
         let id = issuer_id(key.verifying_key());
         Ok(Self { key, id })
+    }
+
+    /// An issuer with a key of its own, made now: its tokens end with it.
+    ///
+    /// # Errors
+    /// The system gives no random octets.
+    pub fn generate() -> Result<Self, &'static str> {
+        let mut octets = zeroize::Zeroizing::new([0; 32]);
+        // All but one in 2^32 draws are scalars of P-256.
+        for _ in 0..8 {
+            getrandom::fill(&mut *octets).map_err(|_| "no random octets")?;
+            if let Ok(key) = SigningKey::from_slice(&*octets) {
+                let id = issuer_id(key.verifying_key());
+                return Ok(Self { key, id });
+            }
+        }
+        Err("no random octets")
     }
 
     /// The NF instance ID that tokens name as issuer.

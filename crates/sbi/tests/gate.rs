@@ -144,7 +144,7 @@ impl Setup {
                 let shared: SharedAdm = Arc::new(Gone);
                 let client = Client::new(Some(credentials.clone()), None);
                 match nf_type {
-                    "ADM" => adm::routes(&shared, Arc::default()),
+                    "ADM" => adm::routes(&shared),
                     "AIOTF" => aiotf::routes(Arc::new(Gone), client, ServiceConfig::new(id)),
                     _ => Nrf::new(NrfConfig::default(), pki.issuer()).routes(),
                 }
@@ -178,6 +178,7 @@ impl Setup {
             scope: scope.into(),
             exp: unix_s() + 60,
             iat: None,
+            secret_ms: None,
         })
     }
 

@@ -7,19 +7,19 @@ mod common;
 #[allow(dead_code, unreachable_pub)]
 mod device;
 
-use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use ambit_adm::{Adm, AdmConfig, Kek, system_entropy};
 use ambit_adm_api::{
-    AdmClient, Answer as DeviceAnswer, AuthenticationRequest, DoaReport, Nadm, NadmError, Outcome,
-    Population, Verdict,
+    AdmClient, AfAuthorization, AfDevices, AfOperation, AfReceive, AfRefusal,
+    Answer as DeviceAnswer, AuthenticationRequest, DoaReport, Nadm, NadmError, Outcome, Population,
+    Verdict,
 };
 use ambit_protocol::area::Plmn;
 use ambit_protocol::schedule::{self, cut};
 use ambit_protocol::{AreaId, Cause, DeviceForm, RandN, RootKey, Snid, Suite};
 use ambit_sbi::adm::client::RemoteAdm;
-use ambit_sbi::adm::dm::AfAuthorization;
 use ambit_sbi::adm::engine::AdmEngine;
 use ambit_sbi::adm::{self, SharedAdm};
 use ambit_sbi::client::{Answer, Outgoing};
@@ -27,7 +27,7 @@ use ambit_sbi::clock::unix_ms;
 use ambit_sbi::json::to_base64;
 use ambit_sbi::nrf::client::NrfClient;
 use ambit_sbi::nrf::profile::OwnProfile;
-use ambit_store::SqliteStore;
+use ambit_store::{EventFilter, SqliteStore};
 use common::contract::Contract;
 use common::{Network, id_of};
 use device::Device;
@@ -50,6 +50,8 @@ struct Setup {
     aiotf: NrfClient,
     root: String,
     devices: Vec<Device>,
+    /// Client identifier and secret of the AF `warehouse`.
+    af: (String, String),
 }
 
 impl Setup {
@@ -71,20 +73,32 @@ impl Setup {
         let specs: Vec<_> = devices.iter().map(Device::spec).collect();
         adm.import(&specs, unix_ms()).unwrap();
         adm.set_disabled(b"gone", true, unix_ms()).unwrap();
+        let warehouse = AfAuthorization {
+            areas: Some(vec![area(1)]),
+            operations: vec![AfOperation::Inventory, AfOperation::Read],
+            devices: AfDevices::Only {
+                ids: vec![b"shelf-1".to_vec()],
+                filters: vec![b"pallet".to_vec()],
+                fleets: vec!["tools".into()],
+            },
+            ..AfAuthorization::default()
+        };
+        let all = AfAuthorization {
+            areas: None,
+            operations: AfOperation::ALL.to_vec(),
+            devices: AfDevices::All,
+            receive: AfReceive::ALL.to_vec(),
+            ..AfAuthorization::default()
+        };
+        let (af, secret) = adm.add_af("warehouse", &warehouse, unix_ms()).unwrap();
+        adm.add_af("all", &all, unix_ms()).unwrap();
+        adm.add_af("nothing", &AfAuthorization::default(), unix_ms())
+            .unwrap();
         let engine = AdmEngine::start(adm).unwrap();
         let network = Network::new();
         let (credentials, nrf) = network.function("adm", "ADM");
         let shared: SharedAdm = Arc::new(engine.handle());
-        let warehouse = AfAuthorization {
-            areas: vec![area(1)],
-            operations: vec!["INVENTORY".into(), "READ".into()],
-            devices: vec![b"shelf-1".to_vec()],
-        };
-        let afs = BTreeMap::from([
-            ("warehouse".to_owned(), warehouse),
-            ("all".to_owned(), AfAuthorization::default()),
-        ]);
-        let routes = adm::routes(&shared, Arc::new(afs));
+        let routes = adm::routes(&shared);
         let root = network.serve(&credentials, "ADM", routes);
         let profile = OwnProfile {
             started_ms: 0,
@@ -104,6 +118,7 @@ impl Setup {
             aiotf,
             root,
             devices,
+            af: (af.client_id, secret.expose().to_owned()),
         }
     }
 
@@ -401,7 +416,21 @@ fn nadm_dm_is_as_in_3gpp_s_file_and_takes_both_shapes_of_patch() {
 
     const AF: &str = "/af-authorization-data";
     let said = check(Method::GET, AF, AF, None, 200);
-    assert_eq!(said["afAuthData"].as_object().unwrap().len(), 2);
+    let all = said["afAuthData"].as_object().unwrap();
+    assert_eq!(all.len(), 3);
+    // Who knows the standard's fields alone must not read more into them than was granted.
+    assert!(all["all"].get("allowedArea").is_none());
+    assert!(all["all"].get("allowedServiceOperations").is_none());
+    assert_eq!(all["nothing"]["allowedServiceOperations"], json!(["NONE"]));
+    assert_eq!(all["nothing"]["allowedTargetAiotDevices"], json!([{}]));
+    assert_eq!(
+        all["warehouse"]["allowedTargetAiotDevices"],
+        json!([
+            { "aiotDevPermId": to_base64(b"shelf-1") },
+            { "filteringInfo": to_base64(b"pallet") },
+            { "ambit": { "fleet": "tools" } },
+        ])
+    );
     let said = check(Method::GET, AF, &format!("{AF}?af-id=warehouse"), None, 200);
     assert_eq!(
         said["afAuthData"]["warehouse"]["allowedArea"]["areaIds"][0]["aiotAreaCode"],
@@ -411,6 +440,50 @@ fn nadm_dm_is_as_in_3gpp_s_file_and_takes_both_shapes_of_patch() {
     if let Some(contract) = &contract {
         assert_eq!(contract.operations().len(), 5);
     }
+}
+
+#[test]
+fn a_nef_asks_whose_secret_it_is_and_an_aiotf_may_not() {
+    let setup = Setup::new();
+    let (_, nef) = setup.network.function("nef", "NEF");
+    let mut remote = RemoteAdm::new(setup.network.runtime.handle().clone(), &nef);
+    let (client_id, secret) = setup.af.clone();
+    let found = remote
+        .af_authenticate(&client_id, &secret)
+        .unwrap()
+        .unwrap();
+    let handle = setup.engine.handle();
+    let here = handle.call(|adm| adm.afs(None).unwrap()).unwrap();
+    assert_eq!(remote.afs(None).unwrap(), here);
+    assert_eq!(remote.afs(Some("warehouse")).unwrap(), [found]);
+    assert!(remote.afs(Some("nobody")).unwrap().is_empty());
+    assert_eq!(remote.af_authenticate(&client_id, "wrong").unwrap(), None);
+    assert_eq!(remote.af_authenticate("nobody", &secret).unwrap(), None);
+    let refusal = AfRefusal {
+        af: String::new(),
+        cause: "AF_NOT_AUTHENTICATED".into(),
+        detail: "no AF has this client identifier and secret".into(),
+        count: 2,
+    };
+    remote.note_af_refusals(unix_ms(), &[refusal]).unwrap();
+    let noted = handle.call(|adm| {
+        let mut count = 0;
+        let filter = EventFilter {
+            kind: Some("af_refused"),
+            since_ms: None,
+        };
+        let walked = adm.store().events_for_each(&filter, &mut |event| {
+            count += event.count;
+            ControlFlow::Continue(())
+        });
+        walked.map(|()| count)
+    });
+    assert_eq!(noted.unwrap().unwrap(), 2);
+    let profile = remote.device_profile(b"shelf-1").unwrap();
+    assert_eq!(profile.fleet, "default");
+    // The NRF gives an AIOTF no token for it: it has no business with the secrets of AFs.
+    let refused = setup.remote().af_authenticate(&client_id, &secret);
+    assert!(matches!(refused, Err(NadmError::Failed(_))), "{refused:?}");
 }
 
 #[test]

@@ -494,6 +494,7 @@ fn odd_nrf(
                 scope: "nadm-sec".into(),
                 exp: 1,
                 iat: None,
+                secret_ms: None,
             };
             Ok(Reply::ok(
                 json!({"access_token": issuer.issue(&claims), "token_type": "Bearer", "expires_in": lifetime}),

@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -61,7 +60,7 @@ impl Setup {
         let adm = Adm::open(config, store, kek, system_entropy(), unix_ms()).unwrap();
         let shared: SharedAdm = Arc::new(AdmEngine::start(adm).unwrap().handle());
         let verifier = pki.verifier("ADM", Uuid::nil());
-        let mut routes = adm::routes(&shared, Arc::new(BTreeMap::new()));
+        let mut routes = adm::routes(&shared);
         // Beside it an AIOTF, which delivers over TLS.
         let client = Client::new(Some(pki.function("aiotf", "AIOTF")), None);
         let mut service = ServiceConfig::new(Uuid::nil());
@@ -78,6 +77,7 @@ impl Setup {
             scope: "nadm-sec naiotf-aiot".into(),
             exp: unix_s() + 3600,
             iat: None,
+            secret_ms: None,
         });
         Self {
             runtime,

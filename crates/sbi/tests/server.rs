@@ -89,6 +89,7 @@ impl Setup {
             scope: "ntest-echo".into(),
             exp: unix_s() + 60,
             iat: None,
+            secret_ms: None,
         }
     }
 

@@ -1,6 +1,8 @@
 //! What the schemas leave open, checked before anything is written: alike for every store.
 
-use crate::{ChainRow, DATA_LEN_MAX, NewDevice, NewRecord, NewSubscriber, SQN_MAX, StoreError};
+use crate::{
+    AfRow, ChainRow, DATA_LEN_MAX, NewDevice, NewRecord, NewSubscriber, SQN_MAX, StoreError,
+};
 
 /// Acceptance records.
 pub(crate) fn records(batch: &[NewRecord<'_>]) -> Result<(), StoreError> {
@@ -82,6 +84,20 @@ pub(crate) fn chain(chain: &ChainRow) -> Result<(), StoreError> {
         "first_epoch"
     } else if chain.period_s == 0 {
         "period_s"
+    } else {
+        return Ok(());
+    };
+    Err(StoreError::Invalid { index: 0, field })
+}
+
+/// An AF.
+pub(crate) fn af(af: &AfRow) -> Result<(), StoreError> {
+    let field = if !matches!(af.name.len(), 1..=128) {
+        "name"
+    } else if !matches!(af.client_id.len(), 1..=128) {
+        "client_id"
+    } else if !matches!(af.secret_check.len(), 1..=64) {
+        "secret_check"
     } else {
         return Ok(());
     };

@@ -37,6 +37,18 @@ pub enum StoreError {
         /// Row id of the device.
         device: i64,
     },
+    /// The name or the client identifier of an AF to be added is taken.
+    #[error("AF {name} exists already")]
+    AfExists {
+        /// Its name.
+        name: String,
+    },
+    /// No AF has this name.
+    #[error("there is no AF {name}")]
+    UnknownAf {
+        /// The name asked for.
+        name: String,
+    },
     /// The SNID has no beacon chain.
     #[error("there is no beacon chain for SNID {}", hex(snid))]
     UnknownChain {
@@ -155,6 +167,8 @@ impl StoreError {
             Self::UnknownDevice { .. } => "unknown_device",
             Self::SubscriberExists { .. } => "subscriber_exists",
             Self::SqnExhausted { .. } => "sqn_exhausted",
+            Self::AfExists { .. } => "af_exists",
+            Self::UnknownAf { .. } => "af_unknown",
             Self::UnknownChain { .. } => "unknown_chain",
             Self::Invalid { .. } => "invalid",
             Self::NewerVersion { .. } => "newer_version",

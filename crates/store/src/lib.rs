@@ -10,6 +10,7 @@
 //!
 //! The store never sees a key in clear: device keys and chain seeds arrive wrapped and leave wrapped.
 
+mod af_rows;
 mod checks;
 mod delivery;
 mod error;
@@ -19,6 +20,7 @@ mod rows;
 mod sqlite;
 mod subscriber_rows;
 
+pub use af_rows::AfRow;
 pub use delivery::{
     DeadLetterRow, Delivered, DeliveryStore, Lease, NewSubscription, SubscriptionRow,
 };
@@ -241,6 +243,36 @@ pub trait Store: Send {
     /// it is.
     fn alarm_ack(&mut self, id: i64, by: &str, now_ms: i64)
     -> Result<Option<AlarmRow>, StoreError>;
+
+    /// Adds an AF.
+    ///
+    /// # Errors
+    /// [`StoreError::AfExists`] if its name or its client identifier is taken.
+    fn af_insert(&mut self, af: &AfRow) -> Result<(), StoreError>;
+
+    /// Replaces everything of the AF of this name but the time when it was made.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownAf`].
+    fn af_update(&mut self, af: &AfRow) -> Result<(), StoreError>;
+
+    /// Removes an AF.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownAf`].
+    fn af_remove(&mut self, name: &str) -> Result<(), StoreError>;
+
+    /// The AF of this name.
+    fn af(&mut self, name: &str) -> Result<Option<AfRow>, StoreError>;
+
+    /// The AF with this client identifier.
+    fn af_by_client(&mut self, client_id: &str) -> Result<Option<AfRow>, StoreError>;
+
+    /// Walks all AFs by name, until `f` breaks.
+    fn afs_for_each(
+        &mut self,
+        f: &mut dyn FnMut(AfRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
 
     /// The newest beacon chain of this SNID.
     fn chain(&mut self, snid: &[u8; 9]) -> Result<Option<ChainRow>, StoreError>;

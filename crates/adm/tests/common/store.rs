@@ -276,6 +276,33 @@ impl Store for TestStore {
         self.call(NEVER, |s| s.chain(snid))
     }
 
+    fn af_insert(&mut self, af: &AfRow) -> Result<(), StoreError> {
+        self.call(NEVER, |s| s.af_insert(af))
+    }
+
+    fn af_update(&mut self, af: &AfRow) -> Result<(), StoreError> {
+        self.call(NEVER, |s| s.af_update(af))
+    }
+
+    fn af_remove(&mut self, name: &str) -> Result<(), StoreError> {
+        self.call(NEVER, |s| s.af_remove(name))
+    }
+
+    fn af(&mut self, name: &str) -> Result<Option<AfRow>, StoreError> {
+        self.call(NEVER, |s| s.af(name))
+    }
+
+    fn af_by_client(&mut self, client_id: &str) -> Result<Option<AfRow>, StoreError> {
+        self.call(NEVER, |s| s.af_by_client(client_id))
+    }
+
+    fn afs_for_each(
+        &mut self,
+        f: &mut dyn FnMut(AfRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.call(NEVER, |s| s.afs_for_each(f))
+    }
+
     fn chain_insert(&mut self, chain: &ChainRow) -> Result<(), StoreError> {
         self.call(|f| f.chain, |s| s.chain_insert(chain))
     }

@@ -291,10 +291,23 @@ impl Nadm for ScriptedAdm {
             suite: Suite::AesCmac,
             tag_len: TagLen::T8,
             disabled: false,
+            fleet: String::new(),
         })
     }
 
     fn note_aiotf(&mut self, _: &[u8], _: [u8; 16]) -> Result<(), NadmError> {
+        Ok(())
+    }
+
+    fn afs(&mut self, _: Option<&str>) -> Result<Vec<AfAccount>, NadmError> {
+        Ok(Vec::new())
+    }
+
+    fn af_authenticate(&mut self, _: &str, _: &str) -> Result<Option<AfAccount>, NadmError> {
+        Ok(None)
+    }
+
+    fn note_af_refusals(&mut self, _: i64, _: &[AfRefusal]) -> Result<(), NadmError> {
         Ok(())
     }
 

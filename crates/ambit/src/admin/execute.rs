@@ -12,7 +12,7 @@ use ambit_provisioning::{
 use ambit_store::{EventFilter, RecordFilter, Store};
 use serde_json::{Value, json};
 
-use super::{Request, evidence, presence, subscribers};
+use super::{Request, afs, evidence, presence, subscribers};
 use crate::failure::Failure;
 use crate::show;
 
@@ -66,6 +66,10 @@ pub(crate) fn change(
                 row(evidence::checkpoint(&checkpoint));
             }
         }
+        Request::AfAdd { .. }
+        | Request::AfSet { .. }
+        | Request::AfRemove { .. }
+        | Request::AfNewSecret { .. } => return afs::change(adm, request, now_ms, row),
         Request::SubscriberImport { .. }
         | Request::HomeNetworkKeyAdd { .. }
         | Request::HomeNetworkKeyList => return subscribers::change(adm, request, now_ms, row),
@@ -148,6 +152,8 @@ pub(crate) fn read(
             known_kind(kind.as_deref())?;
             events(store, kind.as_deref(), *since_ms, row)?;
         }
+        Request::AfList => afs::list(store, row)?,
+        Request::AfShow { name } => afs::show(store, name, row)?,
         Request::SubscriberList => subscribers::list(store, row)?,
         Request::SubscriberShow { name } => subscribers::show(store, name, row)?,
         Request::Status
@@ -157,6 +163,10 @@ pub(crate) fn read(
         | Request::EvidenceTag { .. }
         | Request::EvidenceCheckpoint
         | Request::AlarmAck { .. }
+        | Request::AfAdd { .. }
+        | Request::AfSet { .. }
+        | Request::AfRemove { .. }
+        | Request::AfNewSecret { .. }
         | Request::SubscriberImport { .. }
         | Request::HomeNetworkKeyAdd { .. }
         | Request::HomeNetworkKeyList
@@ -172,9 +182,14 @@ pub(crate) fn read(
 }
 
 /// Kinds of events besides the outcomes of reports.
-const KINDS: [&str; 22] = [
+const KINDS: [&str; 27] = [
     "subscription_added",
     "subscription_removed",
+    "af_added",
+    "af_changed",
+    "af_removed",
+    "af_secret_changed",
+    "af_refused",
     "presence_halted",
     "presence_resumed",
     "alarm_acknowledged",

@@ -7,16 +7,18 @@
 use std::time::{Duration, Instant};
 
 use ambit_adm_api::{
-    AdmClient, AdmError, AuthData, AuthDataSet, AuthenticationRequest, AuthenticationResponse,
-    Beacons, ChallengeId, DeviceProfile, DoaReport, Nadm, NadmError, Outcome, RandD,
-    RegistrationStep, SessionKey, Verdict,
+    AdmClient, AdmError, AfAccount, AfRefusal, AuthData, AuthDataSet, AuthenticationRequest,
+    AuthenticationResponse, Beacons, ChallengeId, DeviceProfile, DoaReport, Nadm, NadmError,
+    Outcome, RandD, RegistrationStep, SessionKey, Verdict,
 };
 use ambit_protocol::{DeviceForm, DeviceType, KAiotf, RandN, Suite, TagLen};
 use hyper::Method;
+use percent_encoding::NON_ALPHANUMERIC;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
+use super::af::{NOT_AUTHENTICATED, REFUSALS_MAX, af_of, refusals_json};
 use super::doa::{beacons_of, report_json, step_of, verdict_of};
 use super::sec::authentication_json;
 use crate::client::ClientError;
@@ -36,8 +38,17 @@ pub struct RemoteAdm {
     runtime: Handle,
     sec: Service,
     dm: Service,
+    af: Service,
     pause_until: Option<Instant>,
     tells_items: bool,
+}
+
+/// A service of the ADM.
+#[derive(Clone, Copy)]
+enum Which {
+    Sec,
+    Dm,
+    Af,
 }
 
 impl RemoteAdm {
@@ -48,6 +59,7 @@ impl RemoteAdm {
             runtime,
             sec: service("nadm-sec"),
             dm: service("nadm-dm"),
+            af: service("ambit-af"),
             pause_until: None,
             tells_items: false,
         }
@@ -55,7 +67,7 @@ impl RemoteAdm {
 
     fn post(&mut self, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
         self.ask(
-            false,
+            Which::Sec,
             Method::POST,
             path,
             body.map(|body| ("application/json", body)),
@@ -64,7 +76,7 @@ impl RemoteAdm {
 
     fn ask(
         &mut self,
-        is_dm: bool,
+        which: Which,
         method: Method,
         path: &str,
         body: Option<(&str, &Value)>,
@@ -76,7 +88,11 @@ impl RemoteAdm {
                 reason,
             });
         }
-        let service = if is_dm { &self.dm } else { &self.sec };
+        let service = match which {
+            Which::Sec => &self.sec,
+            Which::Dm => &self.dm,
+            Which::Af => &self.af,
+        };
         let answer = self.runtime.block_on(service.ask(method, path, body, WAIT));
         let is_down = matches!(
             answer,
@@ -212,7 +228,7 @@ impl Nadm for RemoteAdm {
     }
 
     fn device_profile(&mut self, device_id: &[u8]) -> Result<DeviceProfile, NadmError> {
-        let said = self.ask(true, Method::GET, &profile_path(device_id), None);
+        let said = self.ask(Which::Dm, Method::GET, &profile_path(device_id), None);
         profile_of(&said.map_err(nadm_error)?, device_id).ok_or_else(senseless)
     }
 
@@ -221,11 +237,54 @@ impl Nadm for RemoteAdm {
         let info = json!({ "lastKnownAiotfInfoInd": true, "lastKnownAiotfId": id });
         let body = json!({ "lastKnownAiotfInfo": info });
         let body = Some(("application/merge-patch+json", &body));
-        let said = self.ask(true, Method::PATCH, &profile_path(device_id), body);
+        let said = self.ask(Which::Dm, Method::PATCH, &profile_path(device_id), body);
         match said.map_err(nadm_error)? {
             Value::Null => Ok(()),
             report => Err(NadmError::Failed(report.to_string())),
         }
+    }
+
+    fn afs(&mut self, name: Option<&str>) -> Result<Vec<AfAccount>, NadmError> {
+        let path = match name {
+            Some(name) => {
+                let name = percent_encoding::utf8_percent_encode(name, NON_ALPHANUMERIC);
+                format!("/af-authorization-data?af-id={name}")
+            }
+            None => "/af-authorization-data".to_owned(),
+        };
+        let said = match self.ask(Which::Dm, Method::GET, &path, None) {
+            Err(ClientError::Refused { status: 404, .. }) => return Ok(Vec::new()),
+            other => other.map_err(nadm_error)?,
+        };
+        let afs = said.get("afAuthData").and_then(Value::as_object);
+        let afs = afs.map(|afs| afs.values().map(af_of).collect::<Option<_>>());
+        afs.flatten().ok_or_else(senseless)
+    }
+
+    fn af_authenticate(
+        &mut self,
+        client_id: &str,
+        secret: &str,
+    ) -> Result<Option<AfAccount>, NadmError> {
+        let body = json!({ "clientId": client_id, "secret": secret });
+        let body = Some(("application/json", &body));
+        match self.ask(Which::Af, Method::POST, "/authenticate", body) {
+            Err(ClientError::Refused {
+                status: 403, cause, ..
+            }) if cause == NOT_AUTHENTICATED => Ok(None),
+            Err(error) => Err(nadm_error(error)),
+            Ok(said) => af_of(&said).map(Some).ok_or_else(senseless),
+        }
+    }
+
+    fn note_af_refusals(&mut self, _: i64, refusals: &[AfRefusal]) -> Result<(), NadmError> {
+        for some in refusals.chunks(REFUSALS_MAX) {
+            let body = refusals_json(some);
+            let body = Some(("application/json", &body));
+            self.ask(Which::Af, Method::POST, "/refusals", body)
+                .map_err(nadm_error)?;
+        }
+        Ok(())
     }
 
     fn note_disabled(&mut self, _: i64, device_id: &[u8]) -> Result<(), NadmError> {
@@ -238,7 +297,7 @@ impl Nadm for RemoteAdm {
 
 fn profile_path(device_id: &[u8]) -> String {
     let id = to_base64(device_id);
-    let id = percent_encoding::utf8_percent_encode(&id, percent_encoding::NON_ALPHANUMERIC);
+    let id = percent_encoding::utf8_percent_encode(&id, NON_ALPHANUMERIC);
     format!("/aiot-device-profile-data/{id}")
 }
 
@@ -361,5 +420,6 @@ fn profile_of(said: &Value, device_id: &[u8]) -> Option<DeviceProfile> {
         suite,
         tag_len,
         disabled: disabled.is_some_and(|flag| flag.flag().unwrap_or(true)),
+        fleet: text("fleet").unwrap_or_default(),
     })
 }

@@ -1,4 +1,4 @@
-//! Nadm_DM (TS 29.369): device profiles and what an AF is authorised for.
+//! Nadm_DM (TS 29.369): device profiles.
 //!
 //! The file has two oddities. PATCH of one profile is declared as a merge patch; PATCH of several as an array of PatchItem
 //! (JSON patch) under the merge-patch media type. Both shapes are taken at both resources, under either media type:
@@ -10,11 +10,9 @@
 //!
 //! What can be changed is `lastKnownAiotfInfo`; the rest is the ADM's own.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ambit_adm_api::{DeviceProfile, NadmError};
-use ambit_protocol::AreaId;
 use hyper::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -23,28 +21,13 @@ use super::sec::DEVICE_ID_OCTETS;
 use super::{SharedAdm, ask, problem};
 use crate::exchange::{Exchange, Reply};
 use crate::json::{Fields, from_base64, set, to_base64};
-use crate::nrf::profile::area_json;
 use crate::problem::Problem;
 use crate::router::{Access, Route, Takes};
 
 /// Devices in one request at most.
 const DEVICES_MAX: usize = 256;
 
-/// What one AF may do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AfAuthorization {
-    /// Where; empty means everywhere.
-    pub areas: Vec<AreaId>,
-    /// INVENTORY, READ, WRITE, PERMANENT_DISABLE; empty means all.
-    pub operations: Vec<String>,
-    /// Which devices, by permanent ID; empty means all.
-    pub devices: Vec<Vec<u8>>,
-}
-
-/// What AFs may do, by AF ID.
-pub type AfAuthorizations = Arc<BTreeMap<String, AfAuthorization>>;
-
-pub(super) fn routes(adm: &SharedAdm, afs: AfAuthorizations) -> Vec<Route> {
+pub(super) fn routes(adm: &SharedAdm) -> Vec<Route> {
     const ONE: &str = "/nadm-dm/v1/aiot-device-profile-data/{}";
     const MANY: &str = "/nadm-dm/v1/aiot-device-profile-data";
     let access = |operation| Access::Token {
@@ -95,14 +78,6 @@ pub(super) fn routes(adm: &SharedAdm, afs: AfAuthorizations) -> Vec<Route> {
             modify,
             patch,
             move |exchange| patch_many(Arc::clone(&d), exchange),
-        ),
-        Route::new(
-            "af_authorization",
-            Method::GET,
-            "/nadm-dm/v1/af-authorization-data",
-            access("nadm-dm:af-authorization-data:read"),
-            Takes::Nothing,
-            move |exchange| std::future::ready(af_authorization(&afs, &exchange)),
         ),
     ]
 }
@@ -344,46 +319,6 @@ fn aiotf_of(info: &Value) -> Result<[u8; 16], String> {
         .ok_or_else(|| "lastKnownAiotfId must be a UUID".into())
 }
 
-fn af_authorization(afs: &AfAuthorizations, exchange: &Exchange) -> Result<Reply, Problem> {
-    let wanted = exchange.query.get("af-id");
-    let found = afs
-        .iter()
-        .filter(|(id, _)| wanted.is_none_or(|wanted| wanted == *id));
-    let mut data = json!({});
-    let mut is_empty = true;
-    for (id, af) in found {
-        is_empty = false;
-        set(&mut data, id, af_json(id, af));
-    }
-    if is_empty {
-        return Err(Problem::not_found("AF_NOT_FOUND", "af-id: no such AF"));
-    }
-    Ok(Reply::ok(json!({ "afAuthData": data })))
-}
-
-fn af_json(id: &str, af: &AfAuthorization) -> Value {
-    let mut body = json!({ "afId": id });
-    if !af.areas.is_empty() {
-        let areas: Vec<_> = af.areas.iter().map(area_json).collect();
-        set(&mut body, "allowedArea", json!({ "areaIds": areas }));
-    }
-    if !af.operations.is_empty() {
-        set(&mut body, "allowedServiceOperations", af.operations.clone());
-    }
-    if !af.devices.is_empty() {
-        let devices = af
-            .devices
-            .iter()
-            .map(|id| json!({ "aiotDevPermId": to_base64(id) }));
-        set(
-            &mut body,
-            "allowedTargetAiotDevices",
-            devices.collect::<Vec<_>>(),
-        );
-    }
-    body
-}
-
 /// An AiotDevProfileData.
 fn profile_json(profile: &DeviceProfile) -> Value {
     let mut known = json!({ "lastKnownAiotfInfoInd": profile.last_known_aiotf.is_some() });
@@ -404,6 +339,7 @@ fn profile_json(profile: &DeviceProfile) -> Value {
             "suite": profile.suite.number(),
             "tagLen": profile.tag_len.octets(),
             "disabled": profile.disabled,
+            "fleet": profile.fleet,
         },
     })
 }

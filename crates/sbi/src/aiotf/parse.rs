@@ -100,7 +100,11 @@ fn areas(field: &Field<'_>) -> Result<Vec<AreaId>, Problem> {
     list.iter().map(area_of).collect()
 }
 
-pub(super) fn devices(field: &Field<'_>) -> Result<Devices, Problem> {
+/// AIoTDevices.
+///
+/// # Errors
+/// It is none.
+pub fn devices(field: &Field<'_>) -> Result<Devices, Problem> {
     let fields = field.object()?;
     match (fields.optional("devices"), fields.optional("filteringInfo")) {
         (Some(list), None) => {
@@ -116,7 +120,11 @@ pub(super) fn devices(field: &Field<'_>) -> Result<Devices, Problem> {
     }
 }
 
-fn command(fields: &Fields<'_>) -> Result<Operation, Problem> {
+/// commandType, and what that type takes.
+///
+/// # Errors
+/// A member is missing or breaks a rule.
+pub fn command(fields: &Fields<'_>) -> Result<Operation, Problem> {
     let kind = fields.required("commandType")?;
     let octets_max = ambit_aiotf::service::COMMAND_OCTETS_MAX;
     let offset = || {
@@ -146,7 +154,7 @@ fn command(fields: &Fields<'_>) -> Result<Operation, Problem> {
 }
 
 /// Where a field of a request stands in the body.
-pub(super) fn pointer(field: &str) -> &'static str {
+pub fn pointer(field: &str) -> &'static str {
     match field {
         "area" => "/targetArea/areaIds",
         "device" => "/targetDevices/devices",

@@ -15,11 +15,12 @@ use crate::router::{Access, Route, Takes};
 use crate::token::{Audience, Claims};
 
 /// Which NF type offers a service, and which may use it; none named means any.
-const SERVICES: [(&str, &str, &[&str]); 8] = [
+const SERVICES: [(&str, &str, &[&str]); 9] = [
     ("nnrf-nfm", "NRF", &[]),
     ("nnrf-disc", "NRF", &[]),
     ("nadm-sec", "ADM", &["AIOTF"]),
     ("nadm-dm", "ADM", &["AIOTF", "NEF"]),
+    ("ambit-af", "ADM", &["NEF"]),
     ("naiotf-aiot", "AIOTF", &["NEF", "AF"]),
     ("namf-aiot", "AMF", &["AIOTF"]),
     ("3gpp-aiot", "NEF", &["AF"]),
@@ -128,6 +129,7 @@ fn token(nrf: &Nrf, exchange: &Exchange) -> Result<Reply, Problem> {
         scope: scope.to_owned(),
         exp: now_s.saturating_add(lifetime_s),
         iat: Some(now_s),
+        secret_ms: None,
     };
     Ok(Reply::ok(json!({
         "access_token": nrf.issuer.issue(&claims),

@@ -5,7 +5,11 @@ use super::link::{Connector, Link, PATIENCE_BULK};
 use crate::StoreError;
 
 /// Each entry leads from the schema version that is its index to the next. Entries are never changed once released.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+];
 
 /// The schema version this program writes.
 pub(super) fn supported() -> u32 {

@@ -5,6 +5,7 @@
 //! meanwhile. A commit whose answer was lost is looked up before anything else is done, see `writer`.
 
 mod accept;
+mod afs;
 mod alarms;
 mod chains;
 mod delivery;
@@ -21,9 +22,9 @@ mod writer;
 
 use crate::checks;
 use crate::{
-    AlarmRow, ChainRow, Challenge, CheckpointRow, DeviceRow, EventFilter, EventRow, EvidenceFault,
-    EvidenceHead, Insert, LastRecord, NewDevice, NewEvent, NewRecord, NewSubscriber, RecordFilter,
-    RecordRow, Registered, Store, StoreError, SubscriberRow,
+    AfRow, AlarmRow, ChainRow, Challenge, CheckpointRow, DeviceRow, EventFilter, EventRow,
+    EvidenceFault, EvidenceHead, Insert, LastRecord, NewDevice, NewEvent, NewRecord, NewSubscriber,
+    RecordFilter, RecordRow, Registered, Store, StoreError, SubscriberRow,
 };
 use accept::Acceptor;
 use fault::Fault;
@@ -467,6 +468,40 @@ impl Store for PostgresStore {
         self.write(PATIENCE, async |link| {
             alarms::ack(link, id, by, now_ms).await
         })
+    }
+
+    fn af_insert(&mut self, af: &AfRow) -> Result<(), StoreError> {
+        checks::af(af)?;
+        self.write(PATIENCE, async |link| afs::insert(link, af).await)
+    }
+
+    fn af_update(&mut self, af: &AfRow) -> Result<(), StoreError> {
+        checks::af(af)?;
+        self.write(PATIENCE, async |link| afs::update(link, af).await)
+    }
+
+    fn af_remove(&mut self, name: &str) -> Result<(), StoreError> {
+        self.write(PATIENCE, async |link| afs::remove(link, name).await)
+    }
+
+    fn af(&mut self, name: &str) -> Result<Option<AfRow>, StoreError> {
+        self.read(async |link| afs::by_name(link, name).await)
+    }
+
+    fn af_by_client(&mut self, client_id: &str) -> Result<Option<AfRow>, StoreError> {
+        self.read(async |link| afs::by_client(link, client_id).await)
+    }
+
+    fn afs_for_each(
+        &mut self,
+        f: &mut dyn FnMut(AfRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        for af in self.read(async |link| afs::all(link).await)? {
+            if f(af).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn chain(&mut self, snid: &[u8; 9]) -> Result<Option<ChainRow>, StoreError> {

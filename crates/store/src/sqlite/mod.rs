@@ -1,6 +1,7 @@
 //! The embedded store: one SQLite file in WAL mode.
 
 mod accept;
+mod afs;
 mod alarms;
 mod chains;
 mod delivery;
@@ -15,9 +16,9 @@ mod tests;
 
 use crate::checks;
 use crate::{
-    AlarmRow, ChainRow, Challenge, CheckpointRow, DeviceRow, EventFilter, EventRow, EvidenceFault,
-    EvidenceHead, Insert, LastRecord, NewDevice, NewEvent, NewRecord, NewSubscriber, RecordFilter,
-    RecordRow, Registered, Store, StoreError, SubscriberRow,
+    AfRow, AlarmRow, ChainRow, Challenge, CheckpointRow, DeviceRow, EventFilter, EventRow,
+    EvidenceFault, EvidenceHead, Insert, LastRecord, NewDevice, NewEvent, NewRecord, NewSubscriber,
+    RecordFilter, RecordRow, Registered, Store, StoreError, SubscriberRow,
 };
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::ops::ControlFlow;
@@ -335,6 +336,35 @@ impl Store for SqliteStore {
         now_ms: i64,
     ) -> Result<Option<AlarmRow>, StoreError> {
         self.write(|t| alarms::ack(t, id, by, now_ms))
+    }
+
+    fn af_insert(&mut self, af: &AfRow) -> Result<(), StoreError> {
+        checks::af(af)?;
+        self.write(|t| afs::insert(t, af))
+    }
+
+    fn af_update(&mut self, af: &AfRow) -> Result<(), StoreError> {
+        checks::af(af)?;
+        self.write(|t| afs::update(t, af))
+    }
+
+    fn af_remove(&mut self, name: &str) -> Result<(), StoreError> {
+        self.write(|t| afs::remove(t, name))
+    }
+
+    fn af(&mut self, name: &str) -> Result<Option<AfRow>, StoreError> {
+        self.read(|t| afs::by_name(t, name))
+    }
+
+    fn af_by_client(&mut self, client_id: &str) -> Result<Option<AfRow>, StoreError> {
+        self.read(|t| afs::by_client(t, client_id))
+    }
+
+    fn afs_for_each(
+        &mut self,
+        f: &mut dyn FnMut(AfRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.read(|t| afs::for_each(t, f))
     }
 
     fn chain(&mut self, snid: &[u8; 9]) -> Result<Option<ChainRow>, StoreError> {

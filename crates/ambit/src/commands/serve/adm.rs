@@ -17,20 +17,19 @@ use crate::failure::Failure;
 use crate::followers::Followers;
 use crate::http::{self, AdmSnapshot, Snapshot};
 use crate::online::Counts;
-use crate::sbi::{Function, af_authorizations};
+use crate::sbi::Function;
 
 pub(super) fn run(config: &Config, signals: &mut Signals) -> Result<(), Failure> {
     let runtime = Runtime::start().map_err(|error| Failure::io("sbi", &error))?;
     let function = Function::open(config, &Arc::new(runtime), "adm", "ADM")?;
     let nrf = function.nrf(nrf_root(config)?)?;
-    let afs = af_authorizations(config)?;
     let (http, listener) = (bind_http(config)?, bind_sbi(config, 29369)?);
     let dir = DataDir::new(config)?;
     let lock = wait_for_lock(&dir)?;
     let adm = dir.open_adm(config.adm()?, &lock, unix_ms())?;
     let engine = AdmEngine::start(adm).map_err(|error| Failure::io("adm", &error))?;
     let shared: SharedAdm = Arc::new(engine.handle());
-    let (sbi, router) = function.serve(listener, adm::routes(&shared, afs))?;
+    let (sbi, router) = function.serve(listener, adm::routes(&shared))?;
     let chf_counts = config.chf()?.map(|_| Arc::<Counts>::default());
     let source = {
         let chf_counts = chf_counts.clone();

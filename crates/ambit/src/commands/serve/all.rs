@@ -25,7 +25,7 @@ use crate::failure::Failure;
 use crate::followers::Followers;
 use crate::http::{self, AdmSnapshot, AiotfSnapshot, Snapshot};
 use crate::online::{Counts, Way};
-use crate::sbi::{Function, af_authorizations, issuer, nth_address};
+use crate::sbi::{Function, issuer, nth_address};
 
 pub(super) fn run(
     config: &Config,
@@ -144,7 +144,7 @@ impl Services {
         let nrf = adm_function.nrf(&nrf_root)?;
         let shared: SharedAdm = Arc::new(InEngine(engine.clone()));
         let listener = bind("sbi", nth_address(first, 1)?)?;
-        let routes = adm::routes(&shared, af_authorizations(config)?);
+        let routes = adm::routes(&shared);
         let (address, router) = adm_function.serve(listener, routes)?;
         ambit_sbi::json::set(&mut addresses, "adm", address.to_string());
         routers.push(router);
