@@ -463,10 +463,7 @@ mod tests {
     fn limited() -> AfAuthorization {
         AfAuthorization {
             areas: Some(vec![
-                AreaId::from_octets([
-                    0x00, 0xf1, 0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 1,
-                ])
-                .unwrap(),
+                AreaId::from_octets([0x00, 0xf1, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 1]).unwrap(),
             ]),
             operations: vec![AfOperation::Inventory, AfOperation::Read],
             devices: AfDevices::Only {
