@@ -112,6 +112,13 @@ impl<'a> Ies<'a> {
         aiotf_id_from_wire(self.message, &self.required::<ie::AIOTFIdentifier>()?.0)
     }
 
+    /// The AIOTF that the message is from, if it names one.
+    pub(crate) fn aiotf_id_if_any(&self) -> Result<Option<AiotfId>, NgapError> {
+        let id = self.optional::<ie::AIOTFIdentifier>()?;
+        id.map(|id| aiotf_id_from_wire(self.message, &id.0))
+            .transpose()
+    }
+
     /// The correlation identifier of the message.
     pub(crate) fn correlation(&self) -> Result<u16, NgapError> {
         let correlation = self.required::<ie::AIoT_CorrelationIdentifier>()?.0;

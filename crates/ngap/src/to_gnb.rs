@@ -21,10 +21,10 @@ use std::borrow::Cow;
 pub enum ToGnb<'a> {
     /// NG SETUP RESPONSE: the gNB is welcome.
     NgSetupResponse {
-        /// The AIOTF that will open sessions.
-        aiotf_id: AiotfId,
-        /// Its name, 1 to 150 characters. The AMF name is made of it: a character that a
-        /// PrintableString has no room for becomes `-`.
+        /// The AIOTF that will open sessions; `None` from an AMF, through which any may.
+        aiotf_id: Option<AiotfId>,
+        /// The AIOTF's name, else the AMF's, 1 to 150 characters. The AMF name is made of it: a character
+        /// that a PrintableString has no room for becomes `-`.
         name: Cow<'a, str>,
         /// The PLMN that the core serves, for the GUAMI and the slices, which mean nothing here.
         plmn: Plmn,
@@ -176,6 +176,26 @@ impl<'a> ToGnb<'a> {
         }
     }
 
+    /// The session that the message is about: its AIOTF and its number.
+    pub const fn session(&self) -> Option<(AiotfId, u16)> {
+        match self {
+            Self::InventoryRequest(request) => Some((request.aiotf_id, request.correlation)),
+            Self::CommandRequest {
+                aiotf_id,
+                correlation,
+                ..
+            }
+            | Self::SessionReleaseCommand {
+                aiotf_id,
+                correlation,
+                ..
+            } => Some((*aiotf_id, *correlation)),
+            Self::NgSetupResponse { .. }
+            | Self::NgSetupFailure { .. }
+            | Self::ErrorIndication { .. } => None,
+        }
+    }
+
     const fn has(kind: MessageKind) -> bool {
         matches!(
             kind,
@@ -192,14 +212,17 @@ impl<'a> ToGnb<'a> {
 fn ng_setup_response<'a>(ies: &Ies<'a>) -> Result<ToGnb<'a>, NgapError> {
     let plmns = ies.required::<ie::PLMNSupportList>()?.0;
     let plmn = plmns.first().map(|item| item.plmn_identity);
-    let name = ies.optional::<ie::AIOTFName>()?.and_then(|name| {
+    let aiotf_id = ies.aiotf_id_if_any()?;
+    let name = ies.optional::<ie::AIOTFName>()?;
+    // The name of nobody is no name.
+    let name = name.filter(|_| aiotf_id.is_some()).and_then(|name| {
         let visible = name
             .aiotf_name_visible_string
             .map(|name| name.0.into_owned());
         visible.or(name.aiotf_name_utf8_string.map(|name| name.0.into_owned()))
     });
     Ok(ToGnb::NgSetupResponse {
-        aiotf_id: ies.aiotf_id()?,
+        aiotf_id,
         name: match name {
             Some(name) => Cow::Owned(name),
             None => Cow::Owned(ies.required::<ie::AMFName>()?.0.into_owned()),

@@ -204,7 +204,6 @@ inventory_response InventoryResponseTransfer
 ng_setup_failure Cause
 ng_setup_request GlobalRANNodeID
 ng_setup_request SupportedTAList
-ng_setup_response AIOTFIdentifier
 ng_setup_response AMFName
 ng_setup_response PLMNSupportList
 ng_setup_response ServedGUAMIList";

@@ -178,7 +178,7 @@ fn what_has_no_encoding_is_an_error_and_leaves_the_buffer_as_it_was() {
     assert_eq!(silent_reader.encode().unwrap_err().name(), "encode");
     for name in [String::new(), "x".repeat(151)] {
         let response = ToGnb::NgSetupResponse {
-            aiotf_id: [0; 16],
+            aiotf_id: Some([0; 16]),
             name: name.into(),
             plmn: [0, 0xf0, 0],
         };

@@ -100,7 +100,7 @@ fn a_device_terminated_inventory_finds_devices_and_a_command_reaches_one() {
     site.connected(0);
     site.advance(10);
     let set_up = ToGnb::NgSetupResponse {
-        aiotf_id: AIOTF_ID,
+        aiotf_id: Some(AIOTF_ID),
         name: "core".into(),
         plmn: *snid().plmn().octets(),
     };

@@ -89,7 +89,7 @@ impl ToGnb<'_> {
                 name,
                 plmn,
             } => {
-                return ng_setup_response(aiotf_id, name, *plmn);
+                return ng_setup_response(aiotf_id.as_ref(), name, *plmn);
             }
             Self::NgSetupFailure { cause } => {
                 build_ngap!(
@@ -272,7 +272,11 @@ fn d2r_octets(message: MessageKind, octets: u16) -> Result<u64, NgapError> {
 
 /// The AMF's IEs are mandatory in this message and mean nothing to a gNB that only houses readers:
 /// one GUAMI and one slice of the PLMN, and the middle of the capacity scale.
-fn ng_setup_response(aiotf_id: &AiotfId, name: &str, plmn: Plmn) -> Result<NGAP_PDU, NgapError> {
+fn ng_setup_response(
+    aiotf_id: Option<&AiotfId>,
+    name: &str,
+    plmn: Plmn,
+) -> Result<NGAP_PDU, NgapError> {
     let message = MessageKind::NgSetupResponse;
     let encode = |error: Error| NgapError::encode(message, &error);
     if !(1..=150).contains(&name.chars().count()) {
@@ -290,6 +294,21 @@ fn ng_setup_response(aiotf_id: &AiotfId, name: &str, plmn: Plmn) -> Result<NGAP_
         .chars()
         .map(|c| if is_printable_string(c) { c } else { '-' })
         .collect();
+    let guamis = ServedGUAMIList(vec![guami]);
+    let capacity = RelativeAMFCapacity(128);
+    let plmns = PLMNSupportList(vec![PLMNSupportItem::new(plmn, slices, None)]);
+    let Some(aiotf_id) = aiotf_id else {
+        let pdu = build_ngap!(
+            SuccessfulOutcome,
+            NGSetup,
+            NGSetupResponse,
+            AMFName(printable),
+            ServedGUAMIList(guamis),
+            RelativeAMFCapacity(capacity),
+            PLMNSupportList(plmns),
+        );
+        return pdu.map_err(encode);
+    };
     // A VisibleString where the name is one, which older peers read; UTF-8 for the others.
     let visible = name.chars().all(|c| matches!(c, ' '..='~'));
     let aiotf_name = AIOTFName::new(
@@ -302,11 +321,9 @@ fn ng_setup_response(aiotf_id: &AiotfId, name: &str, plmn: Plmn) -> Result<NGAP_
         NGSetup,
         NGSetupResponse,
         AMFName(printable),
-        ServedGUAMIList(ServedGUAMIList(vec![guami])),
-        RelativeAMFCapacity(RelativeAMFCapacity(128)),
-        PLMNSupportList(PLMNSupportList(vec![PLMNSupportItem::new(
-            plmn, slices, None
-        )])),
+        ServedGUAMIList(guamis),
+        RelativeAMFCapacity(capacity),
+        PLMNSupportList(plmns),
         AIOTFIdentifier(&aiotf_id[..]),
         AIOTFName(aiotf_name),
     );

@@ -183,7 +183,7 @@ pub fn to_gnb() -> Vec<(&'static str, ToGnb<'static>)> {
         (
             "ng_setup_response",
             ToGnb::NgSetupResponse {
-                aiotf_id,
+                aiotf_id: Some(aiotf_id),
                 name: "ambit_aiotf".into(),
                 plmn: [0x99, 0xf9, 0x99],
             },
@@ -191,9 +191,17 @@ pub fn to_gnb() -> Vec<(&'static str, ToGnb<'static>)> {
         (
             "ng_setup_response_utf8",
             ToGnb::NgSetupResponse {
-                aiotf_id,
+                aiotf_id: Some(aiotf_id),
                 name: "Zürich".into(),
                 plmn: [0x13, 0x00, 0x14],
+            },
+        ),
+        (
+            "ng_setup_response_amf",
+            ToGnb::NgSetupResponse {
+                aiotf_id: None,
+                name: "amf-1".into(),
+                plmn: [0x99, 0xf9, 0x99],
             },
         ),
         (
@@ -301,7 +309,7 @@ pub fn random_to_gnb(rng: &mut Rng) -> ToGnb<'static> {
     let (aiotf_id, correlation) = (random_array(rng), rng.u16(..));
     match rng.u8(0..6) {
         0 => ToGnb::NgSetupResponse {
-            aiotf_id,
+            aiotf_id: Some(aiotf_id),
             name: ["a", "~!_ ", "é"][rng.usize(..3)]
                 .repeat(rng.usize(1..=37))
                 .into(),

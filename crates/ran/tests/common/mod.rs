@@ -166,7 +166,7 @@ impl Core {
                 self.send(
                     gnb,
                     &ToGnb::NgSetupResponse {
-                        aiotf_id: AIOTF_ID,
+                        aiotf_id: Some(AIOTF_ID),
                         name: "core".into(),
                         plmn,
                     },

@@ -38,7 +38,7 @@ pub fn ready_with(config: GnbConfig) -> Gnb {
 
 pub fn set_up() -> ToGnb<'static> {
     ToGnb::NgSetupResponse {
-        aiotf_id: AIOTF_ID,
+        aiotf_id: Some(AIOTF_ID),
         name: "core".into(),
         plmn: *snid().plmn().octets(),
     }
