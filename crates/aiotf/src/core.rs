@@ -1,6 +1,7 @@
 //! The AIOTF without I/O.
 //!
-//! Input: [`Aiotf::handle_connected`], [`Aiotf::handle_pdu`], [`Aiotf::handle_disconnected`], [`Aiotf::handle_timeout`].
+//! Input: [`Aiotf::handle_connected`] or [`Aiotf::handle_gnb`], [`Aiotf::handle_pdu`], [`Aiotf::handle_disconnected`],
+//! [`Aiotf::handle_timeout`].
 //! Reports and answers gather until [`Aiotf::flush`] takes them to the ADM as one batch. Commands: [`Aiotf::request`],
 //! [`Aiotf::cancel`], [`Aiotf::watch`]. Output: [`Aiotf::poll_notification`], [`Aiotf::poll_accepted`] and [`Aiotf::poll_output`] until it is
 //! empty, and [`Aiotf::poll_timeout`] for when to call [`Aiotf::handle_timeout`] next.
@@ -8,6 +9,7 @@
 mod commands;
 mod registration;
 mod terminated;
+mod windows;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -15,15 +17,12 @@ use std::collections::{BTreeMap, VecDeque};
 use ambit_adm_api::{
     AdmClient, Beacons, DoaItem, DoaReport, Outcome, Tally, Verdict, is_registration_request,
 };
-use ambit_ngap::{
-    Cause, FromGnb, InventoryRequest, MessageKind, NgapError, ReaderReport, Target, ToGnb,
-};
+use ambit_ngap::{Cause, FromGnb, GnbId, MessageKind, NgapError, ReaderReport, ToGnb};
 use ambit_protocol::RandN;
-use ambit_protocol::wire::REPORT_OCTETS_MAX;
 
 use crate::AiotfConfig;
 use crate::accepted::{Accepted, AcceptedReport};
-use crate::gnb::{Connection, DO_A_FIRST, Gnb};
+use crate::gnb::{Connection, Connectivity, DO_A_FIRST, Gnb, Refused};
 use crate::queue::{Nas, Pending, ReportQueue};
 use crate::registrations::{Exchanges, Place};
 use crate::service::DevicePlace;
@@ -107,6 +106,13 @@ impl<A: AdmClient> Aiotf<A> {
             .insert(connection, Connection::AwaitingSetup);
     }
 
+    /// A gNB that is reached through an AMF (indirect connectivity), which has done its NG SETUP. The AIOTF is not told when it
+    /// loses its sessions, so it asks from time to time.
+    pub fn handle_gnb(&mut self, connection: ConnectionId, gnb_id: GnbId, now_ms: i64) {
+        self.welcome(connection, Gnb::indirect(gnb_id, now_ms));
+        self.roll(now_ms);
+    }
+
     /// A transport connection is gone, and with it the gNB's windows.
     pub fn handle_disconnected(&mut self, connection: ConnectionId) {
         self.connections.remove(&connection);
@@ -144,12 +150,7 @@ impl<A: AdmClient> Aiotf<A> {
             }
         }
         for (connection, correlation) in due {
-            let release = ToGnb::SessionReleaseCommand {
-                aiotf_id: self.config.aiotf_id,
-                correlation,
-                cause: Cause::NormalRelease,
-            };
-            self.send(connection, &release);
+            self.release(connection, correlation, Cause::NormalRelease);
         }
         self.drive(now_ms);
     }
@@ -329,20 +330,17 @@ impl<A: AdmClient> Aiotf<A> {
                 }
             }
             FromGnb::InventoryResponse { correlation, .. } => {
-                let known = gnb.window(correlation).is_some();
-                self.count(if known {
-                    "window_opened"
-                } else {
-                    "n2_unknown_correlation"
-                });
+                let opened = gnb.confirm(correlation);
+                self.window_opened(connection, opened);
             }
-            FromGnb::InventoryFailure { correlation, .. } => {
-                if gnb.close(correlation) {
+            FromGnb::InventoryFailure {
+                correlation, cause, ..
+            } => {
+                let refused = gnb.refuse(correlation, cause);
+                if refused == Refused::New {
                     gnb.retry_at_ms = Some(retry_at_ms);
-                    self.count("window_refused");
-                } else {
-                    self.count("n2_unknown_correlation");
                 }
+                self.window_refused(connection, correlation, refused);
             }
             FromGnb::SessionReleaseRequest {
                 correlation, cause, ..
@@ -351,12 +349,7 @@ impl<A: AdmClient> Aiotf<A> {
                     // Not at once: a gNB that has no room would be asked and give up in turn without end.
                     gnb.retry_at_ms = Some(retry_at_ms);
                     self.count("window_released_by_gnb");
-                    let release = ToGnb::SessionReleaseCommand {
-                        aiotf_id: self.config.aiotf_id,
-                        correlation,
-                        cause,
-                    };
-                    self.send(connection, &release);
+                    self.release(connection, correlation, cause);
                 } else {
                     self.count("n2_unknown_correlation");
                 }
@@ -389,6 +382,19 @@ impl<A: AdmClient> Aiotf<A> {
             self.count(name);
             return self.send(connection, &ToGnb::NgSetupFailure { cause });
         }
+        self.welcome(connection, gnb);
+        self.count("ng_setup");
+        let response = ToGnb::NgSetupResponse {
+            aiotf_id: Some(self.config.aiotf_id),
+            name: Cow::Owned(self.config.name.clone()),
+            plmn,
+        };
+        self.send(connection, &response);
+        self.roll(now_ms);
+    }
+
+    /// Takes a gNB in. Where it was before, it is no more.
+    fn welcome(&mut self, connection: ConnectionId, gnb: Gnb) {
         let same_gnb =
             |state: &Connection| matches!(state, Connection::Ready(other) if other.id == gnb.id);
         let stale: Vec<ConnectionId> = self
@@ -403,14 +409,6 @@ impl<A: AdmClient> Aiotf<A> {
             self.outputs.push_back(Output::Close(other));
         }
         self.connections.insert(connection, Connection::Ready(gnb));
-        self.count("ng_setup");
-        let response = ToGnb::NgSetupResponse {
-            aiotf_id: self.config.aiotf_id,
-            name: Cow::Owned(self.config.name.clone()),
-            plmn,
-        };
-        self.send(connection, &response);
-        self.roll(now_ms);
     }
 
     /// Notes the reports of one reader for the next batch.
@@ -471,67 +469,6 @@ impl<A: AdmClient> Aiotf<A> {
         }
     }
 
-    /// Asks the ADM for the beacons in force and opens a window wherever the current one has none.
-    fn roll(&mut self, now_ms: i64) {
-        let is_current = |beacons: &Beacons| now_ms < beacons.current_until_ms;
-        if !self.beacons.as_ref().is_some_and(is_current) {
-            match self.adm.beacons(now_ms) {
-                Ok(mut beacons) => {
-                    // Whatever the ADM says, it is not asked again in the same breath.
-                    let soon_ms = now_ms.saturating_add(ADM_RETRY_MS);
-                    beacons.current_until_ms = beacons.current_until_ms.max(soon_ms);
-                    self.beacons = Some(beacons);
-                    self.adm_error = None;
-                }
-                Err(error) => {
-                    self.count(error.name());
-                    self.adm_error = Some(error.to_string());
-                    self.beacons = None;
-                    self.next_tick_ms = now_ms.saturating_add(ADM_RETRY_MS);
-                }
-            }
-        }
-        let Some(beacons) = self.beacons else {
-            return;
-        };
-        let release_at_ms = beacons.previous.map_or(now_ms, |(_, until_ms)| until_ms);
-        let mut requests = Vec::new();
-        for (connection, state) in &mut self.connections {
-            let Connection::Ready(gnb) = state else {
-                continue;
-            };
-            if gnb.has_window(&beacons.current) {
-                // It was an older window that the gNB refused or gave up.
-                gnb.retry_at_ms = None;
-            } else if gnb.retry_at_ms.is_none_or(|at| now_ms >= at) {
-                let areas = self.config.areas(gnb.id.id);
-                if areas.is_empty() {
-                    // A request that names no area would mean all of them.
-                    gnb.retry_at_ms = None;
-                    continue;
-                }
-                let correlation = gnb.open(beacons.current, release_at_ms);
-                requests.push((*connection, areas, correlation));
-            }
-        }
-        for (connection, areas, correlation) in requests {
-            let request = ToGnb::InventoryRequest(InventoryRequest {
-                aiotf_id: self.config.aiotf_id,
-                correlation,
-                target: Target::AllDevices,
-                areas,
-                readers: Vec::new(),
-                expected_d2r_octets: REPORT_OCTETS_MAX as u16,
-                approximate_devices: None,
-                time_interval: None,
-                follow_on_command: true,
-                rand_n: *beacons.current.octets(),
-            });
-            self.count("window_requested");
-            self.send(connection, &request);
-        }
-    }
-
     /// A PDU that is no message: counted, and answered with an ERROR INDICATION where clause 10 asks for one.
     fn refuse_pdu(&mut self, connection: ConnectionId, error: &NgapError) {
         self.count(error.name());
@@ -540,7 +477,13 @@ impl<A: AdmClient> Aiotf<A> {
         }
     }
 
+    /// An ERROR INDICATION; through an AMF none can be sent (TS 29.518 has no AiotMessageType for it).
     fn indicate(&mut self, connection: ConnectionId, cause: Cause) {
+        if let Some(Connection::Ready(gnb)) = self.connections.get(&connection)
+            && gnb.connectivity == Connectivity::Indirect
+        {
+            return;
+        }
         self.send(connection, &ToGnb::ErrorIndication { cause: Some(cause) });
     }
 

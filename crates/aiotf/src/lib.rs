@@ -37,6 +37,8 @@ pub struct AiotfConfig {
     pub batch_max: usize,
     /// How long to wait before a window that a gNB refused or gave up is asked for again, in seconds.
     pub window_retry_s: u32,
+    /// How often a gNB behind an AMF is asked whether its window is still open, in seconds; 0 means never.
+    pub window_check_s: u32,
 }
 
 impl AiotfConfig {
@@ -50,6 +52,7 @@ impl AiotfConfig {
             areas_default_max: 256,
             batch_max: 4096,
             window_retry_s: 10,
+            window_check_s: 5,
         }
     }
 

@@ -5,21 +5,26 @@
 //! its answers is cut off. The engine takes what has arrived since the last batch to the ADM together, so that under load
 //! many reports share one durable write and when idle none waits.
 
+mod attached;
+
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ambit_adm_api::AdmClient;
+use ambit_ngap::GnbId;
 use ambit_ngap::capture::Way;
 use ambit_ngap::framing::{FrameDecoder, frame_into};
 
 use crate::service::{Notification, RequestError, ServiceRequest, TransactionId};
 use crate::{Aiotf, ConnectionId, Output, Watcher};
+
+pub use attached::{NotTaken, Outlet};
 
 /// Connections served at once; further ones are closed at once.
 pub const CONNECTIONS_MAX: usize = 1024;
@@ -43,6 +48,7 @@ const FIRST_PDU_WAIT: Duration = Duration::from_secs(10);
 pub struct Server<A> {
     local_addr: SocketAddr,
     inputs: SyncSender<Input<A>>,
+    attached: Arc<AtomicU64>,
     stopping: Arc<AtomicBool>,
     engine: JoinHandle<Aiotf<A>>,
     listener: JoinHandle<()>,
@@ -53,12 +59,19 @@ pub struct Server<A> {
 #[error("the AIOTF has stopped")]
 pub struct Stopped;
 
-/// A way to the engine for administration.
-pub struct Engine<A>(SyncSender<Input<A>>);
+/// A way to the engine: for administration, and for gNBs that are reached otherwise than over TCP.
+pub struct Engine<A> {
+    inputs: SyncSender<Input<A>>,
+    /// gNBs attached so far.
+    attached: Arc<AtomicU64>,
+}
 
 impl<A> Clone for Engine<A> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self {
+            inputs: self.inputs.clone(),
+            attached: Arc::clone(&self.attached),
+        }
     }
 }
 
@@ -69,6 +82,7 @@ type Call<A> = Box<dyn FnOnce(&mut Aiotf<A>) + Send>;
 
 enum Input<A> {
     Connected(ConnectionId, Peer),
+    Attached(ConnectionId, GnbId, Outlet),
     Pdus(ConnectionId, Vec<Vec<u8>>),
     Disconnected(ConnectionId),
     Call(Call<A>),
@@ -112,6 +126,7 @@ impl<A: AdmClient + Send + 'static> Server<A> {
         Ok(Self {
             local_addr,
             inputs,
+            attached: Arc::default(),
             stopping,
             engine,
             listener,
@@ -125,7 +140,10 @@ impl<A: AdmClient + Send + 'static> Server<A> {
 
     /// A way to the engine.
     pub fn engine(&self) -> Engine<A> {
-        Engine(self.inputs.clone())
+        Engine {
+            inputs: self.inputs.clone(),
+            attached: Arc::clone(&self.attached),
+        }
     }
 
     /// Whether the engine still runs.
@@ -161,7 +179,7 @@ impl<A> Engine<A> {
         let call = move |aiotf: &mut Aiotf<A>| {
             let _ = reply.send(f(aiotf));
         };
-        self.0
+        self.inputs
             .send(Input::Call(Box::new(call)))
             .map_err(|_| Stopped)?;
         answer.recv().map_err(|_| Stopped)
@@ -181,7 +199,7 @@ impl<A: AdmClient> Engine<A> {
         let (reply, answer) = mpsc::sync_channel(1);
         // A requester that is slow must not hold the engine up. What waits for it is bounded by the devices there are.
         let (notify, notified) = mpsc::channel();
-        self.0
+        self.inputs
             .send(Input::Request(request, reply, notify))
             .map_err(|_| Stopped)?;
         let taken = answer.recv().map_err(|_| Stopped)?;
@@ -203,10 +221,40 @@ pub fn unix_ms() -> i64 {
     since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
-struct Peer {
-    stream: TcpStream,
-    writes: SyncSender<Vec<u8>>,
-    writer: JoinHandle<()>,
+/// Where PDUs for a gNB go.
+enum Peer {
+    /// A connection of its own.
+    Tcp {
+        stream: TcpStream,
+        writes: SyncSender<Vec<u8>>,
+        writer: JoinHandle<()>,
+    },
+    /// Another way.
+    Attached(Outlet),
+}
+
+impl Peer {
+    /// Takes PDUs, all in one piece where there are pieces; false when it cannot.
+    fn take(&mut self, pdus: Vec<Vec<u8>>) -> bool {
+        match self {
+            Self::Tcp { writes, .. } => {
+                let mut framed = Vec::new();
+                for pdu in pdus {
+                    // Our own PDUs are far below the limit of a frame.
+                    let _ = frame_into(&pdu, &mut framed);
+                }
+                // Full, or its writer has ended.
+                writes.try_send(framed).is_ok()
+            }
+            Self::Attached(outlet) => pdus.into_iter().all(outlet),
+        }
+    }
+
+    fn close(self) {
+        if let Self::Tcp { stream, .. } = self {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
 }
 
 fn run_engine<A: AdmClient>(
@@ -240,6 +288,10 @@ fn run_engine<A: AdmClient>(
                 Input::Connected(connection, peer) => {
                     peers.insert(connection, peer);
                     aiotf.handle_connected(connection);
+                }
+                Input::Attached(connection, gnb_id, outlet) => {
+                    peers.insert(connection, Peer::Attached(outlet));
+                    aiotf.handle_gnb(connection, gnb_id, unix_ms());
                 }
                 Input::Pdus(connection, pdus) => {
                     let now_ms = unix_ms();
@@ -304,11 +356,18 @@ fn notify<A: AdmClient>(
 fn close_all(peers: HashMap<ConnectionId, Peer>) {
     let closing: Vec<_> = peers
         .into_values()
-        .map(|peer| {
-            // The writer ends when its channel does, after what is queued.
-            drop(peer.writes);
-            let _ = peer.stream.shutdown(Shutdown::Read);
-            (peer.stream, peer.writer)
+        .filter_map(|peer| match peer {
+            Peer::Attached(_) => None,
+            Peer::Tcp {
+                stream,
+                writes,
+                writer,
+            } => {
+                // The writer ends when its channel does, after what is queued.
+                drop(writes);
+                let _ = stream.shutdown(Shutdown::Read);
+                Some((stream, writer))
+            }
         })
         .collect();
     let until = Instant::now() + STOP_WAIT;
@@ -327,7 +386,7 @@ fn deliver<A: AdmClient>(
     peers: &mut HashMap<ConnectionId, Peer>,
     mut observer: Option<&mut Observer>,
 ) {
-    let mut framed: HashMap<ConnectionId, Vec<u8>> = HashMap::new();
+    let mut queued: HashMap<ConnectionId, Vec<Vec<u8>>> = HashMap::new();
     let mut closing = Vec::new();
     while let Some(output) = aiotf.poll_output() {
         match output {
@@ -335,26 +394,21 @@ fn deliver<A: AdmClient>(
                 if let Some(observer) = &mut observer {
                     observer(unix_ms(), Way::Down, connection, &pdu);
                 }
-                // Our own PDUs are far below the limit of a frame.
-                let _ = frame_into(&pdu, framed.entry(connection).or_default());
+                queued.entry(connection).or_default().push(pdu);
             }
             Output::Close(connection) => closing.push(connection),
         }
     }
-    for (connection, octets) in framed {
-        let sent = peers
-            .get(&connection)
-            .map(|peer| peer.writes.try_send(octets));
-        if matches!(
-            sent,
-            Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_)))
-        ) {
+    for (connection, pdus) in queued {
+        if let Some(peer) = peers.get_mut(&connection)
+            && !peer.take(pdus)
+        {
             closing.push(connection);
         }
     }
     for connection in closing {
         if let Some(peer) = peers.remove(&connection) {
-            let _ = peer.stream.shutdown(Shutdown::Both);
+            peer.close();
             aiotf.handle_disconnected(connection);
         }
     }
@@ -429,7 +483,7 @@ fn serve<A: Send + 'static>(
         .name(format!("n2-{connection}-in"))
         .spawn(move || {
             let _slot = slot;
-            let peer = Peer {
+            let peer = Peer::Tcp {
                 stream,
                 writes,
                 writer,

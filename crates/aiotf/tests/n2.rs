@@ -28,7 +28,7 @@ fn a_gnb_of_the_network_is_welcomed_and_its_window_asked_for() {
         panic!("{seen:?}")
     };
     let expected = ToGnb::NgSetupResponse {
-        aiotf_id: AIOTF_ID,
+        aiotf_id: Some(AIOTF_ID),
         name: "ambit-aiotf".into(),
         plmn: gnb(1).plmn,
     };
