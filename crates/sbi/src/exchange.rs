@@ -35,7 +35,7 @@ pub enum Body {
     Json(Value, &'static str),
     /// `application/x-www-form-urlencoded`.
     Form(Pairs),
-    /// JSON with binary parts (`multipart/related`), by content ID.
+    /// JSON with binary parts (`multipart/related`).
     Parts(Value, crate::multipart::Parts),
 }
 

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod exchange;
 pub mod json;
 pub mod multipart;
+pub mod namf;
 pub mod nrf;
 pub mod pki;
 pub mod problem;

@@ -5,8 +5,19 @@ use serde_json::Value;
 use crate::json;
 use crate::problem::Problem;
 
-/// Binary parts by content ID.
-pub type Parts = Vec<(String, Vec<u8>)>;
+/// A part after the first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Its content ID, without angle brackets; empty when it has none.
+    pub id: String,
+    /// Its media type without parameters; empty when it has none.
+    pub media_type: String,
+    /// What it holds.
+    pub octets: Vec<u8>,
+}
+
+/// The parts after the first.
+pub type Parts = Vec<Part>;
 
 /// Parts at most.
 const PARTS_MAX: usize = 8;
@@ -30,7 +41,7 @@ pub fn boundary(content_type: &str) -> Result<String, Problem> {
     }
 }
 
-/// The JSON of the first part, and the others by content ID.
+/// The JSON of the first part, and the others.
 ///
 /// # Errors
 /// It is no such body.
@@ -61,8 +72,8 @@ pub fn parse(octets: &[u8], boundary: &str) -> Result<(Value, Parts), Problem> {
         rest = after;
     }
     let mut parts = parts.into_iter();
-    let (_, first) = parts.next().ok_or_else(broken)?;
-    let json = json::parse(&first)?;
+    let first = parts.next().ok_or_else(broken)?;
+    let json = json::parse(&first.octets)?;
     Ok((json, parts.collect()))
 }
 
@@ -84,16 +95,37 @@ pub fn build(
     out
 }
 
-/// Content ID and content of a part, whose header begins after the end of the delimiter's line.
-fn split(part: &[u8]) -> Option<(String, Vec<u8>)> {
+/// A part, whose header begins after the end of the delimiter's line.
+fn split(part: &[u8]) -> Option<Part> {
     let at = find(part, b"\r\n\r\n")?;
     let header = std::str::from_utf8(part.get(..at)?).ok()?;
-    let id = header.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        let is_id = name.trim().eq_ignore_ascii_case("content-id");
-        is_id.then(|| value.trim().trim_matches(['<', '>']).to_owned())
-    });
-    Some((id.unwrap_or_default(), part.get(at + 4..)?.to_vec()))
+    let field = |wanted: &str| {
+        header.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.trim()
+                .eq_ignore_ascii_case(wanted)
+                .then(|| value.trim())
+        })
+    };
+    let id = field("content-id").unwrap_or_default();
+    let media_type = field("content-type").unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default();
+    Some(Part {
+        id: id.trim_matches(['<', '>']).to_owned(),
+        media_type: media_type.trim().to_ascii_lowercase(),
+        octets: part.get(at + 4..)?.to_vec(),
+    })
+}
+
+/// A boundary that does not stand in an octet string.
+pub fn boundary_for(binary: &[u8]) -> String {
+    let mut boundary = "ambit".to_owned();
+    let mut n = 0_u32;
+    while find(binary, boundary.as_bytes()).is_some() {
+        n = n.wrapping_add(1);
+        boundary = format!("ambit-{n}");
+    }
+    boundary
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
@@ -121,12 +153,27 @@ mod tests {
         let (json, parts) = parse(&body, "xx").unwrap();
         assert_eq!(
             (json, parts),
-            (json!({"a": 1}), vec![("n2".into(), binary)])
+            (
+                json!({"a": 1}),
+                vec![Part {
+                    id: "n2".into(),
+                    media_type: "application/vnd.3gpp.ngap".into(),
+                    octets: binary
+                }]
+            )
         );
         for cut in 0..body.len() - 4 {
             assert!(parse(&body[..cut], "xx").is_err(), "{cut}");
         }
         assert!(boundary("multipart/related; boundary=\"xx\"").unwrap() == "xx");
         assert!(boundary("multipart/related").is_err());
+    }
+
+    #[test]
+    fn a_boundary_never_stands_in_what_it_bounds() {
+        let binary = b"\r\n--ambit\r\n--ambit-1--\r\nambit-2".to_vec();
+        let boundary = boundary_for(&binary);
+        let body = build(&json!({}), "n2", "a/b", &binary, &boundary);
+        assert_eq!(parse(&body, &boundary).unwrap().1[0].octets, binary);
     }
 }

@@ -14,8 +14,9 @@ use crate::problem::Problem;
 use crate::router::{Access, Route, Takes};
 use crate::token::{Audience, Claims};
 
-/// Which NF type offers a service, and which may use it; none named means any.
-const SERVICES: [(&str, &str, &[&str]); 9] = [
+/// Which NF type offers a service, and which may use it; none named means any. An AMF tells an AIOTF what gNBs say by a callback of
+/// Namf_AIoT, for which TS 29.518 has the scope of the service: there the AIOTF is the one that is asked.
+const SERVICES: [(&str, &str, &[&str]); 10] = [
     ("nnrf-nfm", "NRF", &[]),
     ("nnrf-disc", "NRF", &[]),
     ("nadm-sec", "ADM", &["AIOTF"]),
@@ -23,6 +24,7 @@ const SERVICES: [(&str, &str, &[&str]); 9] = [
     ("ambit-af", "ADM", &["NEF"]),
     ("naiotf-aiot", "AIOTF", &["NEF", "AF"]),
     ("namf-aiot", "AMF", &["AIOTF"]),
+    ("namf-aiot", "AIOTF", &["AMF"]),
     ("3gpp-aiot", "NEF", &["AF"]),
     ("nchf-convergedcharging", "CHF", &["NEF", "AIOTF", "ADM"]),
 ];
@@ -93,11 +95,21 @@ fn token(nrf: &Nrf, exchange: &Exchange) -> Result<Reply, Problem> {
     let mut producer = None;
     for scope in &scopes {
         let name = scope.split(':').next().unwrap_or_default();
-        let service = SERVICES.iter().find(|(service, ..)| *service == name);
+        let allows = |used_by: &[&str]| {
+            used_by.is_empty() || types.iter().any(|found| used_by.contains(found))
+        };
+        // Where two types offer a service, the one meant is that which is named, or else that which may be asked.
+        let mut offers = SERVICES.iter().filter(|(service, ..)| *service == name);
+        let by_target = |by: &str| target_type.is_none_or(|wanted| wanted == by);
+        let service = offers
+            .clone()
+            .find(|(_, by, used_by)| by_target(by) && allows(used_by))
+            .or_else(|| offers.clone().find(|(_, by, _)| by_target(by)))
+            .or_else(|| offers.next());
         let Some((_, offered_by, used_by)) = service else {
             return Ok(refuse("invalid_scope", "scope: no such service here"));
         };
-        let is_allowed = used_by.is_empty() || types.iter().any(|found| used_by.contains(found));
+        let is_allowed = allows(used_by);
         if !is_allowed {
             return Ok(refuse("unauthorized_client", "scope: not for this NF type"));
         }

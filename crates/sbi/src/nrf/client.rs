@@ -102,6 +102,11 @@ impl NrfClient {
         }))
     }
 
+    /// The NF instance ID of the function.
+    pub fn id(&self) -> Uuid {
+        self.0.id
+    }
+
     /// The HTTP client.
     pub fn client(&self) -> &Client {
         &self.0.client

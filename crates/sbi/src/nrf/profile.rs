@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ambit_protocol::AreaId;
+use ambit_protocol::area::{Nid, Plmn, parse_area_code};
+use ambit_protocol::{AreaId, Snid};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::clock::date_time;
-use crate::json::{Fields, set};
+use crate::json::{Field, Fields, set};
 use crate::problem::Problem;
 
 /// A function of ours.
@@ -91,12 +92,8 @@ impl OwnProfile {
 /// An AreaID as AiotAreaId (TS 29.571).
 pub fn area_json(area: &AreaId) -> Value {
     let snid = area.snid();
-    let plmn = snid.plmn();
-    let (mnc, third) = plmn.mnc();
-    let mcc: String = plmn.mcc().into_iter().collect();
-    let mnc: String = mnc.into_iter().chain(third).collect();
     let mut json = json!({
-        "plmnId": { "mcc": mcc, "mnc": mnc },
+        "plmnId": plmn_json(&snid.plmn()),
         "aiotAreaCode": hex::encode(area.area_code()),
     });
     if let Some(nid) = snid.nid() {
@@ -105,14 +102,19 @@ pub fn area_json(area: &AreaId) -> Value {
     json
 }
 
-/// An AiotAreaId as AreaID.
+/// A PLMN as PlmnId (TS 29.571).
+pub fn plmn_json(plmn: &Plmn) -> Value {
+    let (mnc, third) = plmn.mnc();
+    let mcc: String = plmn.mcc().into_iter().collect();
+    let mnc: String = mnc.into_iter().chain(third).collect();
+    json!({ "mcc": mcc, "mnc": mnc })
+}
+
+/// `plmnId`, and `nid` where there is one, of an object.
 ///
 /// # Errors
 /// [`Problem`] that names the field.
-pub fn area_of(area: &crate::json::Field<'_>) -> Result<AreaId, Problem> {
-    use ambit_protocol::Snid;
-    use ambit_protocol::area::{Nid, Plmn, parse_area_code};
-    let fields: Fields<'_> = area.object()?;
+pub fn snid_of(fields: &Fields<'_>) -> Result<Snid, Problem> {
     let plmn_field = fields.required("plmnId")?;
     let plmn = plmn_field.object()?;
     let plmn = Plmn::new(plmn.required("mcc")?.text()?, plmn.required("mnc")?.text()?)
@@ -124,7 +126,17 @@ pub fn area_of(area: &crate::json::Field<'_>) -> Result<AreaId, Problem> {
             Some(nid.map_err(|error| field.breaks(error.to_string()))?)
         }
     };
+    Ok(Snid::new(plmn, nid))
+}
+
+/// An AiotAreaId as AreaID.
+///
+/// # Errors
+/// [`Problem`] that names the field.
+pub fn area_of(area: &Field<'_>) -> Result<AreaId, Problem> {
+    let fields = area.object()?;
+    let snid = snid_of(&fields)?;
     let code = fields.required("aiotAreaCode")?;
     let octets = parse_area_code(code.text()?).map_err(|error| code.breaks(error.to_string()))?;
-    Ok(Snid::new(plmn, nid).area(octets))
+    Ok(snid.area(octets))
 }

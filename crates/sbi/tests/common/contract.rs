@@ -59,6 +59,17 @@ impl Contract {
     /// Checks that an operation declares the answer's status, and that its body is as declared.
     pub fn check(&self, path: &str, method: &str, answer: &Answer) {
         let responses = &self.file["paths"][path][method]["responses"];
+        self.check_in(responses, path, method, answer);
+    }
+
+    /// The same of an operation's callback, which is a POST.
+    pub fn check_callback(&self, path: &str, method: &str, callback: &str, answer: &Answer) {
+        let callback = &self.file["paths"][path][method]["callbacks"][callback];
+        let (at, operation) = callback.as_object().unwrap().iter().next().unwrap();
+        self.check_in(&operation["post"]["responses"], at, "post", answer);
+    }
+
+    fn check_in(&self, responses: &Value, path: &str, method: &str, answer: &Answer) {
         assert!(
             responses.is_object(),
             "{}: {method} {path} is not declared",
