@@ -17,6 +17,7 @@ use ambit_store::PostgresUrl;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::amf::AmfPlace;
 use crate::delivery::DeliveryConfig;
 use crate::failure::Failure;
 use crate::sbi::SbiConfig;
@@ -46,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) fleet: Vec<Fleet>,
     /// The service-based interface.
     pub(crate) sbi: SbiConfig,
+    /// gNBs behind an AMF.
+    pub(crate) amf: AmfPlace,
 }
 
 /// Where the store is; by default in the data directory.
@@ -219,6 +222,7 @@ impl Default for Config {
             reader: Vec::new(),
             fleet: Vec::new(),
             sbi: SbiConfig::default(),
+            amf: AmfPlace::default(),
         }
     }
 }
@@ -488,6 +492,7 @@ impl Config {
     /// What the AIOTF takes from it.
     pub(crate) fn aiotf(&self, aiotf_id: [u8; 16]) -> Result<AiotfConfig, Failure> {
         let mut aiotf = AiotfConfig::new(self.snid()?, aiotf_id);
+        aiotf.window_check_s = self.amf.window_check_s;
         for reader in &self.reader {
             let field = format!("reader {} of gNB {}: area", reader.reader, reader.gnb);
             let code = parse_area_code(&reader.area).map_err(|error| invalid(&field, &error))?;

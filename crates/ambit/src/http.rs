@@ -9,6 +9,7 @@ use std::time::Duration;
 use ambit_adm::Adm;
 use ambit_adm_api::{AdmClient, Tally};
 use ambit_aiotf::{Aiotf, Status};
+use ambit_sbi::namf::aiotf::{LinkStatus, Links};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE};
@@ -134,6 +135,7 @@ pub(crate) struct AiotfSnapshot {
     status: Status,
     reports: Tally,
     n2: Vec<(&'static str, u64)>,
+    links: Vec<LinkStatus>,
 }
 
 /// What an ADM says of itself.
@@ -150,7 +152,17 @@ impl AiotfSnapshot {
             status: aiotf.status(),
             reports: aiotf.reports().clone(),
             n2: aiotf.counts().iter().map(|(name, n)| (*name, *n)).collect(),
+            links: Vec::new(),
         }
+    }
+
+    /// With the ways to gNBs behind AMFs.
+    pub(crate) fn with(mut self, links: Option<&Links>) -> Self {
+        if let Some(links) = links {
+            self.n2.extend(links.counts());
+            self.links = links.status();
+        }
+        self
     }
 }
 
@@ -193,6 +205,10 @@ impl Snapshot {
             set("epoch", json!(aiotf.status.epoch));
             set("gnbs", json!(aiotf.status.gnbs));
             set("windows", json!(aiotf.status.windows));
+            let link = |link: &LinkStatus| json!({ "gnb": link.gnb_id.id, "amf": link.amf, "last_error": link.last_error });
+            if !aiotf.links.is_empty() {
+                set("amf", aiotf.links.iter().map(link).collect());
+            }
         }
         if let Some(adm) = &self.adm {
             set("devices", json!(adm.devices));

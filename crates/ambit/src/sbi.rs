@@ -169,6 +169,16 @@ impl Function {
         }
     }
 
+    /// Where peers reach its services; `None` when neither the address nor the configuration names a host.
+    pub(crate) fn api_root(&self, address: SocketAddr) -> Option<String> {
+        let scheme = self.scheme();
+        match &self.config.host {
+            Some(host) => Some(format!("{scheme}://{host}:{}", address.port())),
+            None if address.ip().is_unspecified() => None,
+            None => Some(format!("{scheme}://{address}")),
+        }
+    }
+
     /// Its HTTP client.
     pub(crate) const fn client(&self) -> &Client {
         &self.client

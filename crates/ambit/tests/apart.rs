@@ -7,7 +7,7 @@ mod common;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::function::Function;
+use common::function::{Function, get};
 use common::{Place, check_ledger};
 use serde_json::Value;
 
@@ -210,19 +210,4 @@ fn an_adm_by_itself_is_administered_and_watched() {
     assert!(
         get(&nrf.as_ref().unwrap().address("http"), "/health")["nf_instances"].as_u64() >= Some(1)
     );
-}
-
-/// GET over HTTP/1.1.
-fn get(address: &str, path: &str) -> Value {
-    use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-    serde_json::from_str(body).unwrap()
 }

@@ -1,5 +1,6 @@
 //! `ambit ran`: readers and devices against a running core.
 
+mod amf;
 mod state;
 
 use std::fs::File;
@@ -22,7 +23,7 @@ use ambit_ran::gnb::{GnbConfig, ReaderConfig};
 use ambit_ran::net::{NetConfig, Progress, Stop, Summary, run};
 use ambit_ran::site::Site;
 use ambit_uicc::terminal::{AiotCredential, InProcess, Terminal, UsimCard};
-use clap::Args;
+use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -40,10 +41,13 @@ use crate::failure::Failure;
 /// Each registers and then reports at its share of --rate. Their non-volatile memory (anchors, counters) is kept in a state file between runs, as real devices keep
 /// theirs. A core that is not there or goes away is waited for.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Ran {
-    /// N2 address of the core.
-    #[arg(long, value_name = "ADDR")]
-    n2: String,
+    #[command(subcommand)]
+    function: Option<RanFunction>,
+    /// N2 address of the core, or of an AMF.
+    #[arg(long, value_name = "ADDR", required = true)]
+    n2: Option<String>,
     /// Device CSV with keys.
     #[arg(long, value_name = "FILE", required_unless_present = "cards")]
     devices: Option<PathBuf>,
@@ -85,11 +89,20 @@ pub(crate) struct Ran {
     json: bool,
 }
 
+/// What else there is of the network that readers are in.
+#[derive(Subcommand)]
+enum RanFunction {
+    Amf(amf::AmfCommand),
+}
+
 /// Time over which devices are first powered, so that they do not all speak at once.
 const POWER_ON_SPREAD_MS: u64 = 2000;
 
 impl Ran {
-    pub(crate) fn run(self) -> Result<(), Failure> {
+    pub(crate) fn run(mut self) -> Result<(), Failure> {
+        if let Some(RanFunction::Amf(amf)) = self.function.take() {
+            return amf.run();
+        }
         let config = match &self.config {
             Some(path) => Config::read(path)?,
             None => Config::default(),
@@ -100,7 +113,7 @@ impl Ran {
                 "--rate: must be more than 0",
             ));
         }
-        let n2 = resolve(&self.n2)?;
+        let n2 = resolve(self.n2.as_deref().unwrap_or_default())?;
         let devices = self.devices(&config)?;
         let beside = self.devices.as_deref().or(self.cards.as_deref());
         let state_file = self

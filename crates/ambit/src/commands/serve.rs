@@ -61,6 +61,12 @@ pub(crate) struct Serve {
     /// Directory with certificates and keys that `ambit pki` made.
     #[arg(long, value_name = "DIR")]
     pki: Option<std::path::PathBuf>,
+    /// A gNB that is reached through an AMF and not over --n2. May be given several times.
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    amf_gnb: Vec<u32>,
+    /// The AMF: https://HOST:PORT [default: the NRF is asked].
+    #[arg(long, value_name = "URI")]
+    amf: Option<String>,
     #[command(flatten)]
     place: Place,
 }
@@ -87,6 +93,8 @@ impl Serve {
         config.sbi.listen = self.sbi.or(config.sbi.listen);
         config.sbi.nrf = self.nrf.or(config.sbi.nrf);
         config.sbi.pki = self.pki.or(config.sbi.pki);
+        config.amf.gnbs.extend(self.amf_gnb);
+        config.amf.uri = self.amf.or(config.amf.uri);
         // What cannot be is said before anything is served.
         config.charging()?;
         config.chf()?;

@@ -1,25 +1,35 @@
-//! Functions as processes of their own, and a function of the test's own among them.
+//! Functions as processes of their own, with mutual TLS and tokens.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
 use super::Place;
 
-/// `ambit serve FUNCTION`, ended with the test however that ends.
+/// `ambit COMMAND --pki pki`, ended with the test however that ends.
 pub struct Function {
     child: Child,
     pub ready: Value,
 }
 
 impl Function {
+    /// `ambit serve FUNCTION`.
     pub fn start(place: &Place, args: &[&str]) -> Self {
-        let mut command = place.command(&["serve"]);
-        command
-            .args(args)
-            .args(["--http", "127.0.0.1:0", "--pki", "pki"]);
-        let mut child = command
+        let serve = [&["serve"][..], args, &["--http", "127.0.0.1:0"]].concat();
+        Self::run(place, &serve)
+    }
+
+    /// `ambit ran amf`.
+    pub fn amf(place: &Place, args: &[&str]) -> Self {
+        Self::run(place, &[&["ran", "amf"][..], args].concat())
+    }
+
+    fn run(place: &Place, args: &[&str]) -> Self {
+        let mut child = place
+            .command(args)
+            .args(["--pki", "pki"])
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
@@ -35,6 +45,16 @@ impl Function {
     pub fn address(&self, name: &str) -> String {
         self.ready[name].as_str().unwrap().to_owned()
     }
+
+    /// An address among several.
+    pub fn nested(&self, of: &str, name: &str) -> String {
+        self.ready[of][name].as_str().unwrap().to_owned()
+    }
+
+    /// `/health`.
+    pub fn health(&self) -> Value {
+        get(&self.address("http"), "/health")
+    }
 }
 
 impl Drop for Function {
@@ -42,4 +62,22 @@ impl Drop for Function {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// GET over HTTP/1.1.
+pub fn get(address: &str, path: &str) -> Value {
+    serde_json::from_str(&get_text(address, path)).unwrap()
+}
+
+pub fn get_text(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    body.to_owned()
 }

@@ -10,6 +10,7 @@ use ambit_protocol::AreaId;
 use ambit_sbi::adm::{self, AdmAccess, AdmGone, Job, SharedAdm};
 use ambit_sbi::aiotf::callback::CallbackCounts;
 use ambit_sbi::aiotf::{self, ServiceConfig};
+use ambit_sbi::namf::aiotf::Links;
 use ambit_sbi::nrf::client::NrfClient;
 use ambit_sbi::nrf::{Nrf, NrfConfig};
 use ambit_sbi::router::Router;
@@ -19,6 +20,7 @@ use signal_hook::iterator::Signals;
 
 use super::{bind, bind_http, serve_until, served_areas, wait_for_lock};
 use crate::admin::AdminServer;
+use crate::amf::{self, Behind};
 use crate::config::Config;
 use crate::data_dir::{DataDir, instance_id};
 use crate::failure::Failure;
@@ -39,12 +41,16 @@ pub(super) fn run(
     let now_ms = unix_ms();
     let mut adm = dir.open_adm(config.adm()?, &lock, now_ms)?;
     let aiotf_config = config.aiotf(instance_id(&dir, &mut adm)?)?;
-    let areas = served_areas(&aiotf_config);
+    let (aiotf_id, areas) = (aiotf_config.aiotf_id, served_areas(&aiotf_config));
     let aiotf = Aiotf::new(aiotf_config, adm, now_ms);
     let server =
         Server::start_observed(n2, aiotf, observer).map_err(|error| Failure::io("n2", &error))?;
+    if !config.sbi.is_on() && !config.amf.gnbs.is_empty() {
+        let rule = "amf.gnbs: an AMF is reached over the service-based interface: sbi.pki must be set (or --pki)";
+        return Err(Failure::input("config_invalid", rule));
+    }
     let services = match config.sbi.is_on() {
-        true => Some(Services::start(config, server.engine(), areas)?),
+        true => Some(Services::start(config, server.engine(), aiotf_id, areas)?),
         false => None,
     };
     let chf_counts = config.chf()?.map(|_| Arc::<Counts>::default());
@@ -55,6 +61,9 @@ pub(super) fn run(
         let callbacks = services
             .as_ref()
             .map(|services| Arc::clone(&services.callbacks));
+        let links = services
+            .as_ref()
+            .and_then(|services| services.links.clone());
         let source = move || {
             let mut snapshot = engine
                 .call(|aiotf| Snapshot {
@@ -63,6 +72,8 @@ pub(super) fn run(
                     ..Snapshot::default()
                 })
                 .ok()?;
+            let links = links.as_ref();
+            snapshot.aiotf = snapshot.aiotf.map(|aiotf| aiotf.with(links));
             let routers = routers.iter().flatten();
             snapshot.sbi = routers.flat_map(|router| router.counts()).collect();
             snapshot.callbacks = callbacks.as_ref().map(|c| c.get()).unwrap_or_default();
@@ -115,12 +126,18 @@ impl AdmAccess for InEngine {
 struct Services {
     functions: Vec<(Function, NrfClient)>,
     routers: Vec<Arc<Router>>,
+    links: Option<Links>,
     addresses: Value,
     callbacks: Arc<CallbackCounts>,
 }
 
 impl Services {
-    fn start(config: &Config, engine: Engine<Adm>, areas: Vec<AreaId>) -> Result<Self, Failure> {
+    fn start(
+        config: &Config,
+        engine: Engine<Adm>,
+        aiotf_id: [u8; 16],
+        areas: Vec<AreaId>,
+    ) -> Result<Self, Failure> {
         let runtime = Runtime::start().map_err(|error| Failure::io("sbi", &error))?;
         let runtime = Arc::new(runtime);
         let first = config
@@ -153,16 +170,29 @@ impl Services {
         let aiotf_nrf = aiotf_function.nrf(&nrf_root)?;
         let listener = bind("sbi", nth_address(first, 2)?)?;
         let client = aiotf_function.client().clone();
+        let address = listener.local_addr();
+        let address = address.map_err(|error| Failure::io("sbi", &error))?;
+        let behind = Behind {
+            aiotf_id,
+            access: Arc::new(engine.clone()),
+            address,
+        };
+        let links = amf::links(config, &aiotf_function, &aiotf_nrf, behind)?;
         let service = ServiceConfig::new(aiotf_function.id);
         let counts = Arc::clone(&service.counts);
-        let routes = aiotf::routes(Arc::new(engine), client, service);
+        let mut routes = aiotf::routes(Arc::new(engine), client, service);
+        routes.extend(links.iter().flat_map(Links::routes));
         let (address, router) = aiotf_function.serve(listener, routes)?;
+        if let Some(links) = &links {
+            links.start(runtime.handle());
+        }
         ambit_sbi::json::set(&mut addresses, "aiotf", address.to_string());
         routers.push(router);
         aiotf_function.register(&aiotf_nrf, address, aiotf::SERVICES, areas);
         Ok(Self {
             functions: vec![(adm_function, nrf), (aiotf_function, aiotf_nrf)],
             routers,
+            links,
             addresses,
             callbacks: counts,
         })
