@@ -256,7 +256,12 @@ fn bodies(input: &mut Input<'_>) {
         parts.clear();
     }
     assert_eq!(json, value);
-    assert_eq!(parts, [(id, binary.to_vec())]);
+    let part = multipart::Part {
+        id,
+        media_type: "application/x".into(),
+        octets: binary.to_vec(),
+    };
+    assert_eq!(parts, [part]);
 }
 
 /// JSON, forms, base64 and tokens.

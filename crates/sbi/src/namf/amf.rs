@@ -111,8 +111,8 @@ async fn tell(nrf: &NrfClient, amf: &dyn AmfAccess, told: &Told) {
         return;
     };
     let uri = &told.notif_uri;
-    match post(nrf, "AIOTF", uri, &body.media_type, &body.octets).await {
-        Err(ClientError::Refused { status: 404, .. }) => amf.forget(session, uri),
-        Ok(_) | Err(_) => {}
+    let told = post(nrf, "AIOTF", uri, &body.media_type, &body.octets).await;
+    if let Err(ClientError::Refused { status: 404, .. }) = told {
+        amf.forget(session, uri);
     }
 }
