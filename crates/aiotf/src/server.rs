@@ -211,7 +211,7 @@ impl<A: AdmClient> Engine<A> {
     /// # Errors
     /// [`Stopped`].
     pub fn watch(&self, watcher: Watcher) -> Result<(), Stopped> {
-        self.0.send(Input::Watch(watcher)).map_err(|_| Stopped)
+        self.inputs.send(Input::Watch(watcher)).map_err(|_| Stopped)
     }
 }
 

@@ -103,6 +103,7 @@ fn without_scope(network: &Network, holder: &NrfClient, nf_type: &str) -> String
         scope: "nnrf-disc".into(),
         exp: ambit_sbi::clock::unix_s() + 600,
         iat: None,
+        secret_ms: None,
     };
     network.pki.issuer().issue(&claims)
 }
@@ -763,6 +764,7 @@ fn register(network: &Network, nrf: &NrfClient, id: Uuid, root: &str) {
         host: None,
         is_tls: true,
         services: ambit_sbi::namf::SERVICES,
+        started_ms: 0,
         areas: Vec::new(),
     };
     network.run(nrf.register(&profile.to_json())).unwrap();
