@@ -4,6 +4,7 @@
 
 mod af;
 mod item;
+mod kept;
 mod nadm;
 
 pub use af::{
@@ -11,13 +12,16 @@ pub use af::{
     AfOperation, AfQuota, AfReceive, AfRefusal, check_af_name,
 };
 pub use item::DoaItem;
+pub use kept::{
+    CommandOutcome, DeviceFailure, FollowOn, KEPT_OCTETS_MAX, KeptCommand, KeptOperation,
+};
 pub use nadm::{
     AUTH_DATA_MAX, Answer, AuthData, AuthDataSet, AuthenticationRequest, AuthenticationResponse,
     DeviceProfile, Nadm, NadmError, Population, RAND_D_MAX, RandD, Res, SessionKey,
 };
 
 use ambit_protocol::wire::{AUTHENTICATION_REQUEST_OCTETS, MessageType, peek};
-use ambit_protocol::{AreaId, Form, KAiotf, RandN, WireError};
+use ambit_protocol::{AreaId, Form, RandN, WireError};
 
 /// An ADM as an AIOTF sees it: what Release 19 has ([`Nadm`]), and what devices that speak first need beyond it.
 pub trait AdmClient: Nadm {
@@ -48,6 +52,19 @@ pub trait AdmClient: Nadm {
         challenge: &ChallengeId,
         response: &DoaReport<'_>,
     ) -> RegistrationStep;
+
+    /// What came of a command that was handed out with [`Verdict::Accept`]. It is on disk when this returns, and with a
+    /// PERMANENT DISABLE that was obeyed, that the network ignores the device from now on. Saying it again does no harm.
+    ///
+    /// # Errors
+    /// [`NadmError::Invalid`] when no such command was given: nothing will ever come of saying it again.
+    /// [`NadmError::Failed`]: say it again later.
+    fn conclude_command(
+        &mut self,
+        now_ms: i64,
+        id: i64,
+        outcome: &CommandOutcome,
+    ) -> Result<(), NadmError>;
 
     /// Housekeeping: events that rate limiting held back. To be called about once a second.
     fn tick(&mut self, now_ms: i64);
@@ -126,8 +143,8 @@ pub enum Verdict {
         nas: AcceptPdu,
         /// [`Outcome::AcceptedNew`], [`Outcome::AcceptedRepeat`] or [`Outcome::AcceptedDuplicate`].
         outcome: Outcome,
-        /// With status 01: the key of the exchange, for the command session.
-        session: Option<KAiotf>,
+        /// With status 01: the command session that follows.
+        follow_on: Option<Box<FollowOn>>,
         /// With [`Outcome::AcceptedNew`], where [`AdmClient::tell_items`] asked for it: what the report said.
         item: Option<Box<DoaItem>>,
     },

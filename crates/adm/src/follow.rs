@@ -49,6 +49,10 @@ impl Adm {
                 self.registry.set_disabled(index, row.disabled);
             }
         }
+        if !rows.is_empty() {
+            // A command that is kept for a device is a change to it.
+            self.recall_kept()?;
+        }
         // Only now: what could not be taken up is asked for again.
         self.registry.followed = followed;
         Ok(!is_news && rows.len() >= CHANGES_MAX)

@@ -16,6 +16,7 @@ mod follow;
 mod identity;
 mod inventory;
 mod kek;
+mod kept;
 pub mod policy;
 mod provision;
 mod registration;
@@ -26,7 +27,8 @@ mod tables;
 use std::collections::HashMap;
 
 use ambit_adm_api::{
-    AdmClient, AdmError, Beacons, ChallengeId, DoaReport, RegistrationStep, Tally, Verdict,
+    AdmClient, AdmError, Beacons, ChallengeId, CommandOutcome, DoaReport, NadmError,
+    RegistrationStep, Tally, Verdict,
 };
 use ambit_protocol::{AreaId, Snid};
 use ambit_store::{AlarmRow, Store, StoreError};
@@ -38,6 +40,7 @@ use budget::SearchBudget;
 use events::EventLog;
 use evidence::Evidence;
 use kek::Purpose;
+use kept::KeptCommands;
 use policy::Deployment;
 use registration::Challenges;
 use registry::{Index, Registry};
@@ -47,6 +50,7 @@ pub use afs::AfSecret;
 pub use events::{Severity, Subject};
 pub use evidence::{NoTagProof, TagProof, is_signed, public_key};
 pub use kek::{Kek, KekError};
+pub use kept::{KeepError, LIFETIME_S_MAX};
 pub use provision::{GeneratedKey, ProvisionError};
 pub use subscribers::SubscriberSpec;
 
@@ -192,6 +196,7 @@ pub struct Adm {
     next_table: Option<BeaconTable>,
     budget: SearchBudget,
     challenges: Challenges,
+    kept: KeptCommands,
     home_network: HomeNetwork,
     evidence: Evidence,
     events: EventLog,
@@ -241,6 +246,7 @@ impl Adm {
         Ok(Self {
             budget: SearchBudget::new(&config),
             challenges: Challenges::default(),
+            kept: KeptCommands::load(store.as_mut())?,
             home_network: identity::load(&config, store.as_mut(), &kek)?,
             events,
             evidence,
@@ -464,10 +470,22 @@ impl AdmClient for Adm {
         step
     }
 
+    fn conclude_command(
+        &mut self,
+        now_ms: i64,
+        id: i64,
+        outcome: &CommandOutcome,
+    ) -> Result<(), NadmError> {
+        self.follow();
+        self.conclude_kept(now_ms, id, outcome)
+    }
+
     fn tick(&mut self, now_ms: i64) {
         self.follow();
         self.prepare(now_ms);
         self.challenges.expire(now_ms);
+        // What could not be ended now is tried again at the next tick.
+        let _ = self.expire_commands(now_ms);
         self.events.release(now_ms);
         self.events.flush(self.store.as_mut(), now_ms);
         self.checkpoint_if_due(now_ms);

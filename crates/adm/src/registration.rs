@@ -14,7 +14,8 @@
 mod challenges;
 
 use ambit_adm_api::{
-    AcceptPdu, ChallengeId, DoaItem, DoaReport, Outcome, RegistrationStep, Verdict,
+    AcceptPdu, ChallengeId, DoaItem, DoaReport, FollowOn, Outcome, RegistrationStep, SessionKey,
+    Verdict,
 };
 use ambit_protocol::wire::{
     AcceptStatus, AuthenticationRequest, AuthenticationResponseView, RegistrationRequest,
@@ -304,11 +305,13 @@ impl Adm {
         let k_aiot = RootKey::new(*open.k_aiot.expose());
         let k_aiotf = KAiotf::new(*open.k_aiotf.expose());
         let (row, epoch, rand_d, number) = (open.row, open.epoch, open.rand_d, open.number);
+        let (suite, tag_len) = (device.suite, device.tag_len);
 
         let wrapped_key = self
             .wrap_key(&device_id, &k_aiot)
             .map_err(|_| Outcome::StoreFailed)?;
         let lifetime_ms = i64::from(self.config.key_lifetime_s) * 1000;
+        let p2 = self.p2_of(row, now_ms);
         let record = NewRecord {
             device: row,
             device_id: &device_id,
@@ -320,7 +323,7 @@ impl Adm {
             cause: item.cause.number(),
             seq: item.seq,
             data: item.data,
-            accept: &[],
+            accept: &p2,
             time_ms: now_ms,
             repeat,
             gnb_id: report.gnb_id,
@@ -337,21 +340,32 @@ impl Adm {
         if let Err(StoreError::WentBack { first }) = &stored {
             self.store_went_back(*first, now_ms);
         }
-        let (outcome, p2) = match stored.map_err(|_| Outcome::StoreFailed)? {
+        let of_record = (epoch, exchange.tag1().as_slice());
+        let (outcome, p2, command) = match stored.map_err(|_| Outcome::StoreFailed)? {
             Insert::New { .. } => {
-                let row = self
+                let stored = self
                     .store
                     .device(&device_id)
                     .map_err(|_| Outcome::StoreFailed)?;
-                if let Some(row) = row {
-                    self.take_up(&row).map_err(|_| Outcome::StoreFailed)?;
+                if let Some(stored) = stored {
+                    self.take_up(&stored).map_err(|_| Outcome::StoreFailed)?;
                 }
                 self.registry.note_item(index, item.cause, item.seq, now_ms);
                 let new = [Outcome::AcceptedNew, Outcome::AcceptedRepeat];
                 let [new, repeated] = new;
-                (if repeat { repeated } else { new }, Vec::new())
+                let command = match p2.is_empty() {
+                    true => None,
+                    false => self.give_command(row, of_record, now_ms),
+                };
+                (if repeat { repeated } else { new }, p2, command)
             }
-            Insert::Duplicate { accept } => (Outcome::AcceptedDuplicate, accept),
+            Insert::Duplicate { accept } => {
+                let command = match accept.is_empty() {
+                    true => None,
+                    false => self.command_of(row, Form::Aka, of_record, now_ms),
+                };
+                (Outcome::AcceptedDuplicate, accept, command)
+            }
             Insert::DeviceChanged => return Err(Outcome::DeviceChanged),
             Insert::StaleChallenge | Insert::StaleCounter { .. } => {
                 return Err(Outcome::ChallengeUnknown);
@@ -364,7 +378,7 @@ impl Adm {
         let told = told.map(|(_, device)| {
             Box::new(DoaItem {
                 fleet: self.registry.fleet_name(&device).into(),
-                device_id,
+                device_id: device_id.clone(),
                 epoch,
                 tag1: exchange.tag1().as_slice().into(),
                 cause: item.cause,
@@ -372,10 +386,22 @@ impl Adm {
                 data: item.data.into(),
             })
         });
+        let follow_on = (AcceptStatus::parse(&p2) == AcceptStatus::CommandFollows).then(|| {
+            let key = SessionKey {
+                k_aiotf,
+                suite,
+                tag_len,
+            };
+            Box::new(FollowOn {
+                device_id,
+                key,
+                command,
+            })
+        });
         Ok(RegistrationStep::Done(Verdict::Accept {
             nas,
             outcome,
-            session: (AcceptStatus::parse(&p2) == AcceptStatus::CommandFollows).then_some(k_aiotf),
+            follow_on,
             item: told,
         }))
     }

@@ -18,6 +18,7 @@ const ACCEPT: Failing = Failing {
     events: false,
     chain: false,
     devices: false,
+    commands: false,
 };
 
 #[test]

@@ -6,7 +6,9 @@
 //! [`Aiotf::cancel`], [`Aiotf::watch`]. Output: [`Aiotf::poll_notification`], [`Aiotf::poll_accepted`] and [`Aiotf::poll_output`] until it is
 //! empty, and [`Aiotf::poll_timeout`] for when to call [`Aiotf::handle_timeout`] next.
 
+mod answers;
 mod commands;
+mod follow_on;
 mod registration;
 mod terminated;
 mod windows;
@@ -19,6 +21,7 @@ use ambit_adm_api::{
 };
 use ambit_ngap::{Cause, FromGnb, GnbId, MessageKind, NgapError, ReaderReport, ToGnb};
 use ambit_protocol::RandN;
+use ambit_protocol::wire::{MessageType, peek};
 
 use crate::AiotfConfig;
 use crate::accepted::{Accepted, AcceptedReport};
@@ -139,6 +142,7 @@ impl<A: AdmClient> Aiotf<A> {
         let is_set_back = now_ms.saturating_add(TICK_MS) < self.next_tick_ms;
         if now_ms >= self.next_tick_ms || is_set_back {
             self.adm.tick(now_ms);
+            self.tell_conclusions(now_ms);
             self.next_tick_ms = now_ms.saturating_add(TICK_MS);
         }
         self.roll(now_ms);
@@ -213,24 +217,23 @@ impl<A: AdmClient> Aiotf<A> {
         let mut verdicts = std::mem::take(&mut self.verdicts);
         self.adm.tell_items(self.accepted.is_wanted);
         self.adm.authenticate(now_ms, &reports, &mut verdicts);
-        for (report, verdict) in batch.iter().zip(&mut verdicts) {
+        for (report, verdict) in batch.iter().zip(verdicts.drain(..)) {
             self.reports.count(verdict.outcome(), report.nas.form());
-            if let Verdict::Accept { nas, item, .. } = verdict {
+            if let Verdict::Accept {
+                nas,
+                follow_on,
+                item,
+                ..
+            } = verdict
+            {
                 let place = DevicePlace {
                     area_id: report.area_id,
                     gnb_id: report.gnb_id,
                     reader_index: report.reader_index,
                 };
-                self.note_accepted(item.take(), place, now_ms);
-                let command = ToGnb::CommandRequest {
-                    aiotf_id: self.config.aiotf_id,
-                    correlation: report.correlation,
-                    device_ngap_id: report.device_ngap_id,
-                    nas: Cow::Borrowed(nas.as_slice()),
-                    // No answer is due to an ACCEPT; the element is mandatory since V19.4 and counts from 1.
-                    expected_d2r_octets: 1,
-                };
-                self.send(report.connection, &command);
+                self.note_accepted(item, place, now_ms);
+                let peer = (report.connection, report.device_ngap_id);
+                self.send_accept(peer, (report.correlation, place), &nas, follow_on, now_ms);
             }
         }
         self.verdicts = verdicts;
@@ -348,21 +351,40 @@ impl<A: AdmClient> Aiotf<A> {
                 if gnb.close(correlation) {
                     // Not at once: a gNB that has no room would be asked and give up in turn without end.
                     gnb.retry_at_ms = Some(retry_at_ms);
+                    self.lose_sessions(connection, Some(correlation));
                     self.count("window_released_by_gnb");
                     self.release(connection, correlation, cause);
                 } else {
                     self.count("n2_unknown_correlation");
                 }
             }
-            FromGnb::CommandFailure { cause, .. } => self.count(match cause {
-                Cause::NoAiotNasResponse => "exchange_ended",
-                _ => "command_failed",
-            }),
+            FromGnb::CommandFailure {
+                correlation,
+                device_ngap_id,
+                cause,
+                ..
+            } => {
+                let peer = (connection, device_ngap_id);
+                if !self.command_failure(peer, correlation, cause, now_ms) {
+                    self.count(match cause {
+                        Cause::NoAiotNasResponse => "exchange_ended",
+                        _ => "command_failed",
+                    });
+                }
+            }
             FromGnb::CommandResponse {
+                correlation,
                 device_ngap_id,
                 nas,
                 ..
-            } => self.respond(connection, device_ngap_id, &nas, now_ms),
+            } => {
+                let peer = (connection, device_ngap_id);
+                let is_taken = self.command_response(peer, correlation, &nas, now_ms);
+                // A device that has not heard the ACCEPT of its registration repeats its answer to the challenge.
+                if !is_taken || is_challenge_answer(&nas) {
+                    self.respond(connection, device_ngap_id, &nas, now_ms);
+                }
+            }
             FromGnb::SessionReleaseComplete { .. } => self.count("window_closed"),
             FromGnb::ErrorIndication { .. } => self.count("n2_error_indication"),
             FromGnb::NgSetupRequest { .. } => {}
@@ -498,4 +520,8 @@ impl<A: AdmClient> Aiotf<A> {
     fn count(&mut self, name: &'static str) {
         *self.counts.entry(name).or_default() += 1;
     }
+}
+
+fn is_challenge_answer(nas: &[u8]) -> bool {
+    matches!(peek(nas), Ok((MessageType::AuthenticationResponse, _)))
 }

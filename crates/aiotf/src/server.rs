@@ -10,9 +10,9 @@ mod attached;
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -86,7 +86,7 @@ enum Input<A> {
     Pdus(ConnectionId, Vec<Vec<u8>>),
     Disconnected(ConnectionId),
     Call(Call<A>),
-    Request(ServiceRequest, Reply, Sender<Notification>),
+    Request(ServiceRequest, Reply, Requester),
     Watch(Watcher),
     Stop,
 }
@@ -187,20 +187,25 @@ impl<A> Engine<A> {
 }
 
 impl<A: AdmClient> Engine<A> {
-    /// Asks for an inventory or a command. What comes of it is sent to the receiver as it comes, the last notification
-    /// marked. Dropping the receiver ends the request.
+    /// Asks for an inventory or a command. What comes of it is notified as it comes, the last notification marked. Dropping
+    /// [`Notified`] ends the request.
     ///
     /// # Errors
     /// [`Stopped`]; the request's own refusal is the inner error.
     pub fn request(
         &self,
         request: ServiceRequest,
-    ) -> Result<Result<(TransactionId, Receiver<Notification>), RequestError>, Stopped> {
+    ) -> Result<Result<(TransactionId, Notified), RequestError>, Stopped> {
         let (reply, answer) = mpsc::sync_channel(1);
         // A requester that is slow must not hold the engine up. What waits for it is bounded by the devices there are.
         let (notify, notified) = mpsc::channel();
+        let notified = Notified::from(notified);
+        let requester = Requester {
+            notify,
+            waits: Arc::downgrade(&notified.waits),
+        };
         self.inputs
-            .send(Input::Request(request, reply, notify))
+            .send(Input::Request(request, reply, requester))
             .map_err(|_| Stopped)?;
         let taken = answer.recv().map_err(|_| Stopped)?;
         Ok(taken.map(|id| (id, notified)))
@@ -213,6 +218,38 @@ impl<A: AdmClient> Engine<A> {
     pub fn watch(&self, watcher: Watcher) -> Result<(), Stopped> {
         self.inputs.send(Input::Watch(watcher)).map_err(|_| Stopped)
     }
+}
+
+/// What comes of a request. As long as somebody holds it, the request goes on.
+#[derive(Debug)]
+pub struct Notified {
+    notifications: Receiver<Notification>,
+    waits: Arc<()>,
+}
+
+impl From<Receiver<Notification>> for Notified {
+    fn from(notifications: Receiver<Notification>) -> Self {
+        let waits = Arc::new(());
+        Self {
+            notifications,
+            waits,
+        }
+    }
+}
+
+impl std::ops::Deref for Notified {
+    type Target = Receiver<Notification>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.notifications
+    }
+}
+
+/// Who is told what comes of a request.
+struct Requester {
+    notify: Sender<Notification>,
+    /// Whether anybody still waits for it: a channel shows that only when something is sent.
+    waits: Weak<()>,
 }
 
 /// Unix time in ms.
@@ -263,7 +300,7 @@ fn run_engine<A: AdmClient>(
     mut observer: Option<Observer>,
 ) -> Aiotf<A> {
     let mut peers: HashMap<ConnectionId, Peer> = HashMap::new();
-    let mut requesters: HashMap<TransactionId, Sender<Notification>> = HashMap::new();
+    let mut requesters: HashMap<TransactionId, Requester> = HashMap::new();
     let mut watcher: Option<Watcher> = None;
     let mut is_stopping = false;
     while !is_stopping {
@@ -307,10 +344,10 @@ fn run_engine<A: AdmClient>(
                     aiotf.handle_disconnected(connection);
                 }
                 Input::Call(call) => call(&mut aiotf),
-                Input::Request(request, reply, notify) => {
+                Input::Request(request, reply, requester) => {
                     let taken = aiotf.request(request, unix_ms());
                     if let Ok(id) = taken {
-                        requesters.insert(id, notify);
+                        requesters.insert(id, requester);
                     }
                     let _ = reply.send(taken);
                 }
@@ -321,6 +358,9 @@ fn run_engine<A: AdmClient>(
         let now_ms = unix_ms();
         if is_idle || now_ms >= aiotf.poll_timeout() {
             aiotf.handle_timeout(now_ms);
+        }
+        for id in given_up(&requesters) {
+            aiotf.cancel(id, now_ms);
         }
         aiotf.flush(now_ms);
         deliver(&mut aiotf, &mut peers, observer.as_mut());
@@ -335,15 +375,26 @@ fn run_engine<A: AdmClient>(
     aiotf
 }
 
+/// Requests whose requester is gone, the latest first: so none that waited begins when the one before it ends.
+fn given_up(requesters: &HashMap<TransactionId, Requester>) -> Vec<TransactionId> {
+    let is_gone = |requester: &Requester| requester.waits.strong_count() == 0;
+    let gone = requesters
+        .iter()
+        .filter(|(_, requester)| is_gone(requester));
+    let mut ids: Vec<TransactionId> = gone.map(|(id, _)| *id).collect();
+    ids.sort_unstable_by(|a, b| b.cmp(a));
+    ids
+}
+
 /// Tells requesters what has come of their requests. A request whose requester is gone is ended.
 fn notify<A: AdmClient>(
     aiotf: &mut Aiotf<A>,
-    requesters: &mut HashMap<TransactionId, Sender<Notification>>,
+    requesters: &mut HashMap<TransactionId, Requester>,
     now_ms: i64,
 ) {
     while let Some(notification) = aiotf.poll_notification() {
         let (id, is_last) = (notification.transaction, notification.is_last);
-        let sent = requesters.get(&id).map(|to| to.send(notification));
+        let sent = requesters.get(&id).map(|to| to.notify.send(notification));
         if is_last {
             requesters.remove(&id);
         } else if !matches!(sent, Some(Ok(()))) {

@@ -3,6 +3,7 @@
 //! A [`ServiceRequest`] is an InventoryReq or a CommandReq, a [`Notification`] an AIoTNotif. [`crate::Aiotf::request`] takes the
 //! one, [`crate::Aiotf::poll_notification`] gives the other.
 
+pub use ambit_adm_api::DeviceFailure;
 use ambit_protocol::AreaId;
 
 /// Devices named one by one in a request, at most.
@@ -180,47 +181,6 @@ impl FailureCause {
         match self {
             Self::NoSuccessfulInventoryResponse => "NO_SUCC_INV_RESP",
             Self::AuthenticationFailure => "AUTH_FAILURE",
-        }
-    }
-}
-
-/// Why a command failed at one device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceFailure {
-    /// The device has no such memory.
-    ParametersInvalid,
-    /// The device had not the energy.
-    LowEnergy,
-    /// The device does not have the command.
-    NotImplemented,
-    /// It gave no answer that verifies. Whether it obeyed is not known.
-    NoAnswer,
-    /// The network does not serve it: disabled, barred, no key in force.
-    NotServed,
-    /// It obeyed, and the network could not make that durable.
-    NotRecorded,
-}
-
-impl DeviceFailure {
-    /// The value of AIoTDevFailCause in TS 29.569.
-    pub const fn cause(self) -> &'static str {
-        match self {
-            Self::ParametersInvalid => "COMMAND_TYPE_SPECIFIC_PARAMETERS_INVALID",
-            Self::LowEnergy => "LOW_ENERGY",
-            Self::NotImplemented => "MESSAGE_TYPE_NON_EXISTENT_OR_NOT_IMPLEMENTED",
-            Self::NoAnswer | Self::NotServed | Self::NotRecorded => "ERROR_UNSPECIFIED",
-        }
-    }
-
-    /// A name that tells them all apart.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ParametersInvalid => "parameters_invalid",
-            Self::LowEnergy => "low_energy",
-            Self::NotImplemented => "not_implemented",
-            Self::NoAnswer => "no_answer",
-            Self::NotServed => "not_served",
-            Self::NotRecorded => "not_recorded",
         }
     }
 }

@@ -5,10 +5,10 @@ mod session;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use ambit_adm_api::Answer;
+use ambit_adm_api::{Answer, CommandOutcome};
 use ambit_protocol::RandN;
 
-pub(crate) use session::{CommandSession, Finished, Next};
+pub(crate) use session::{CommandSession, Finished, Next, Sent};
 
 use crate::ConnectionId;
 use crate::registrations::Peer;
@@ -38,10 +38,21 @@ pub(crate) const NAMED_MS: i64 = 15_000;
 #[derive(Default)]
 pub(crate) struct Terminated {
     pub(crate) transactions: BTreeMap<TransactionId, Transaction>,
-    /// Command sessions by device on N2, each with the request that it belongs to.
-    pub(crate) sessions: HashMap<Peer, (TransactionId, CommandSession)>,
+    /// Command sessions by device on N2, each with what it belongs to.
+    pub(crate) sessions: HashMap<Peer, (Owner, CommandSession)>,
+    /// What came of kept commands, while the ADM cannot be told.
+    pub(crate) unconcluded: VecDeque<(i64, CommandOutcome)>,
     pub(crate) notifications: VecDeque<Notification>,
     next_id: u64,
+}
+
+/// What a command session belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// A request.
+    Request(TransactionId),
+    /// A kept command, given with an ACCEPT; `None` when the device is only let go.
+    Kept(Option<i64>),
 }
 
 /// One request.
@@ -148,7 +159,11 @@ impl Terminated {
     }
 
     pub(crate) fn session_count(&self, id: TransactionId) -> usize {
-        self.sessions.values().filter(|(of, _)| *of == id).count()
+        let is_its = |owner: &Owner| *owner == Owner::Request(id);
+        self.sessions
+            .values()
+            .filter(|(owner, _)| is_its(owner))
+            .count()
     }
 
     /// Answers that can be searched for at once.

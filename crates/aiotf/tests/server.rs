@@ -15,6 +15,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use ambit_aiotf::server::{Server, Stopped};
+use ambit_aiotf::service::ServiceRequest;
 use ambit_aiotf::{Aiotf, AiotfConfig, Watcher};
 use ambit_ngap::framing::{FrameDecoder, PDU_OCTETS_MAX, frame_into};
 use ambit_ngap::{FromGnb, GnbId, ToGnb};
@@ -83,6 +84,28 @@ impl Client {
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
                 Err(error) => panic!("{error}"),
             }
+        }
+    }
+
+    /// The next message, which must be a page; its correlation identifier.
+    fn page(&mut self) -> u16 {
+        match self.receive() {
+            Some(ToGnb::InventoryRequest(request)) => request.correlation,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next message, which must release a session. It is confirmed.
+    fn released(&mut self) -> u16 {
+        match self.receive() {
+            Some(ToGnb::SessionReleaseCommand { correlation, .. }) => {
+                self.send(&[FromGnb::SessionReleaseComplete {
+                    aiotf_id: AIOTF_ID,
+                    correlation,
+                }]);
+                correlation
+            }
+            other => panic!("{other:?}"),
         }
     }
 
@@ -302,4 +325,43 @@ fn a_watcher_is_told_of_new_reports_while_it_wants_to_know() {
     server.stop().unwrap();
     // Of the first nothing was told.
     assert!(heard.try_recv().is_err());
+}
+
+/// The page goes on until somebody says that it is over; the requester does not wait for that.
+#[test]
+fn a_requester_that_goes_away_ends_its_request_and_leaves_nothing() {
+    let adm = ScriptedAdm::steady();
+    let server = start(&adm);
+    let (mut client, _) = Client::set_up(&server, gnb(1));
+    let request = ServiceRequest {
+        timeout_s: 3600,
+        ..ServiceRequest::inventory()
+    };
+    // For control: as long as it waits, nothing ends.
+    let (kept_id, kept) = server.engine().request(request.clone()).unwrap().unwrap();
+    let page = client.page();
+    let open = || server.engine().call(|aiotf| aiotf.requests_open()).unwrap();
+    assert!(kept.recv_timeout(Duration::from_secs(3)).is_err());
+    assert_eq!(open(), 1);
+
+    drop(kept);
+    // The page ends at the gNB, without a device having answered.
+    assert_eq!(client.released(), page);
+    // Each in turn: the gNB is free again at once, also after a requester that went away while it waited for its turn.
+    let (_, first) = server.engine().request(request.clone()).unwrap().unwrap();
+    let page = client.page();
+    let (_, second) = server.engine().request(request.clone()).unwrap().unwrap();
+    drop(second);
+    drop(first);
+    assert_eq!(client.released(), page);
+    let (last_id, last) = server.engine().request(request).unwrap().unwrap();
+    assert!(last_id > kept_id);
+    client.page();
+    assert_eq!(open(), 1);
+    let progress = move |aiotf: &mut Aiotf<ScriptedAdm>| aiotf.progress(kept_id).is_none();
+    assert!(server.engine().call(progress).unwrap());
+    // An engine that ends tells its requesters.
+    server.stop().unwrap();
+    let told = std::iter::from_fn(|| last.recv_timeout(Duration::from_secs(30)).ok());
+    assert_eq!(told.count(), 0);
 }

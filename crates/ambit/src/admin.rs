@@ -7,6 +7,7 @@ mod afs;
 mod ask;
 mod evidence;
 mod execute;
+mod kept;
 mod presence;
 mod server;
 mod status;
@@ -96,6 +97,20 @@ pub(crate) enum Request {
     },
     /// An inventory or a command, which only a running core can do.
     Ask(Ask),
+    /// Keep a command for each of these devices, for so many seconds.
+    CommandKeep {
+        devices: Vec<String>,
+        operation: AskOperation,
+        lifetime_s: u32,
+    },
+    /// Kept commands that wait, or all.
+    CommandList {
+        device: Option<String>,
+        all: bool,
+    },
+    CommandWithdraw {
+        ids: Vec<i64>,
+    },
     /// Where every device was heard last, or the history of one. What is expected is the asker's configuration.
     PresenceList {
         interval_s: HashMap<String, u32>,
@@ -157,6 +172,8 @@ impl Request {
                 | Self::AfSet { .. }
                 | Self::AfRemove { .. }
                 | Self::AfNewSecret { .. }
+                | Self::CommandKeep { .. }
+                | Self::CommandWithdraw { .. }
                 | Self::SubscriberImport { .. }
                 | Self::HomeNetworkKeyAdd { .. }
                 | Self::HomeNetworkKeyList

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
 
-use ambit_adm::{OpenError, ProvisionError};
+use ambit_adm::{KeepError, OpenError, ProvisionError};
 use ambit_provisioning::{BatchError, CsvErrors};
 use ambit_store::StoreError;
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,15 @@ impl From<ProvisionError> for Failure {
     fn from(error: ProvisionError) -> Self {
         match error {
             ProvisionError::Adm(error) => error.into(),
+            error => Self::input(error.name(), &error),
+        }
+    }
+}
+
+impl From<KeepError> for Failure {
+    fn from(error: KeepError) -> Self {
+        match error {
+            KeepError::Store(error) => error.into(),
             error => Self::input(error.name(), &error),
         }
     }

@@ -11,6 +11,7 @@ mod failure;
 mod followers;
 mod http;
 mod online;
+mod pcap;
 mod sbi;
 mod show;
 

@@ -5,7 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use ambit_protocol::{Cause, Form};
 use ambit_provisioning::format_device_id;
-use ambit_store::{AfRow, AlarmRow, CredentialRow, DeviceRow, EventRow, RecordRow, SubscriberRow};
+use ambit_store::{
+    AfRow, AlarmRow, CommandRow, CredentialRow, DeviceRow, EventRow, RecordRow, SubscriberRow,
+};
 use ambit_uicc::suci::PublicKey;
 use serde_json::{Map, Value, json};
 
@@ -142,6 +144,27 @@ pub(crate) fn alarm(row: &AlarmRow) -> Value {
         object.insert("acked_by".into(), acked.map(|(_, by)| by.clone()).into());
     }
     shown
+}
+
+/// A kept command as JSON.
+pub(crate) fn command(row: &CommandRow) -> Value {
+    json!({
+        "id": row.id,
+        "device_id": hex::encode(&row.device_id),
+        "device_name": format_device_id(&row.device_id),
+        "kind": row.kind,
+        "offset": row.offset,
+        "length": row.length,
+        "data": hex::encode(&row.data),
+        "state": row.state.name(),
+        "made": time(row.made_ms),
+        "expires": time(row.expires_ms),
+        "given": row.given_ms.map(time),
+        "times_given": row.times_given,
+        "ended": row.ended_ms.map(time),
+        "failure": row.failure,
+        "read": row.read.as_ref().map(hex::encode),
+    })
 }
 
 /// The event that a new record stands for (a repeat stands for none).

@@ -239,6 +239,11 @@ impl<C: Credential, M: Memory, R: Random> Device<C, M, R> {
         &mut self.credential
     }
 
+    /// The memory, for an emulator that looks into it.
+    pub const fn memory(&self) -> &M {
+        &self.memory
+    }
+
     /// The durable anchor (section 4).
     pub fn anchor(&self) -> Option<RandN> {
         self.anchors.anchor()

@@ -40,5 +40,5 @@ pub use event::{Event, Stats};
 pub use items::QUEUE_ITEMS_MAX;
 pub use platform::{ArrayMemory, Credential, LocalKey, Memory, Random};
 pub use profile::{DeviceForm, DeviceType, Profile, Timing};
-pub use record::{SLOTS_OCTETS, provision};
+pub use record::{SLOTS_OCTETS, provision, restore};
 pub use uicc::{AkaKeys, Authentication, CardFailed, Uicc, UiccCredential};

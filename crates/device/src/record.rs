@@ -53,11 +53,24 @@ pub fn provision<M: Memory>(
     anchor: Option<RandN>,
     counter: u32,
 ) -> Result<(), M::Error> {
+    restore(memory, anchor, counter, false)
+}
+
+/// As [`provision`], for a device whose state is put back: also whether it was permanently disabled (section 8).
+///
+/// # Errors
+/// As [`provision`].
+pub fn restore<M: Memory>(
+    memory: &mut M,
+    anchor: Option<RandN>,
+    counter: u32,
+    disabled: bool,
+) -> Result<(), M::Error> {
     let record = Record {
         anchor,
         counter,
         answered: counter,
-        disabled: false,
+        disabled,
     };
     memory.write(0, &encode(&record, 1))?;
     memory.write(SLOT_OCTETS, &encode(&record, 0))

@@ -103,7 +103,7 @@ struct Deaf;
 impl AiotfAccess for Deaf {
     fn request(&self, _: ServiceRequest) -> Option<Result<Taken, RequestError>> {
         let (_, notifications) = std::sync::mpsc::channel();
-        Some(Ok((TransactionId(1), notifications)))
+        Some(Ok((TransactionId(1), notifications.into())))
     }
 
     fn watch(&self, _: Watcher) {}

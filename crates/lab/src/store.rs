@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ambit_protocol::Snid;
 use ambit_store::{
-    AfRow, AlarmRow, ChainRow, Challenge, CheckpointRow, DeviceRow, EventFilter, EventRow,
-    EvidenceFault, EvidenceHead, Insert, LastRecord, NewDevice, NewEvent, NewRecord, NewSubscriber,
-    RecordFilter, RecordRow, Registered, SqliteStore, Store, StoreError, SubscriberRow,
+    AfRow, AlarmRow, ChainRow, Challenge, CheckpointRow, CommandEnd, CommandEnded, CommandFilter,
+    CommandRow, DeviceRow, EventFilter, EventRow, EvidenceFault, EvidenceHead, Insert, LastRecord,
+    NewCommand, NewDevice, NewEvent, NewRecord, NewSubscriber, RecordFilter, RecordRow, Registered,
+    SqliteStore, Store, StoreError, SubscriberRow,
 };
 
 /// A store in memory that several hold: a core that may be killed, the one that comes after it, a judge.
@@ -244,6 +245,36 @@ impl Store for SharedStore {
         now_ms: i64,
     ) -> Result<Option<AlarmRow>, StoreError> {
         self.lock().alarm_ack(id, by, now_ms)
+    }
+
+    fn commands_keep(&mut self, commands: &[NewCommand<'_>]) -> Result<Vec<i64>, StoreError> {
+        self.lock().commands_keep(commands)
+    }
+
+    fn commands_for_each(
+        &mut self,
+        filter: &CommandFilter,
+        f: &mut dyn FnMut(CommandRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.lock().commands_for_each(filter, f)
+    }
+
+    fn command_give(
+        &mut self,
+        id: i64,
+        record: (u32, &[u8]),
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        self.lock().command_give(id, record, now_ms)
+    }
+
+    fn command_end(
+        &mut self,
+        id: i64,
+        end: &CommandEnd<'_>,
+        now_ms: i64,
+    ) -> Result<CommandEnded, StoreError> {
+        self.lock().command_end(id, end, now_ms)
     }
 
     fn chain(&mut self, snid: &[u8; 9]) -> Result<Option<ChainRow>, StoreError> {

@@ -26,7 +26,7 @@ pub use self::memory::{FleetMemory, MemoryFailed, MemoryFaults};
 use self::slot::{Power, Slot};
 pub use self::spec::{
     DeviceIndex, DeviceSpec, FleetCard, FleetConfig, FleetDevice, FleetStats, ItemRequest,
-    PayloadSource, PowerCycles, PowerCyclesId, Schedule, ScheduleId, SeededRandom,
+    PayloadSource, PowerCycles, PowerCyclesId, Remembered, Schedule, ScheduleId, SeededRandom,
     USER_MEMORY_OCTETS, numbered_payload,
 };
 use self::timers::Timers;
@@ -144,6 +144,13 @@ impl Fleet {
             slot.add_switch(at_ms, on);
             self.timers.set_earlier(device.0, at_ms);
         }
+    }
+
+    /// Puts a device's memory back as it was in an earlier run. False when there is no such device, it has power, or its memory
+    /// has no room for it.
+    pub fn restore(&mut self, device: DeviceIndex, was: &Remembered) -> bool {
+        let slot = self.slots.get_mut(device.0 as usize);
+        slot.is_some_and(|slot| slot.restore(was))
     }
 
     /// Lets the memory of a device fail from now on, or no longer. False when there is no such device or it has power.

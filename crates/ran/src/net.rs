@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ambit_ngap::capture::Way;
 
 use self::link::{Link, LinkReport, Outgoing};
 use crate::air::AirStats;
@@ -134,6 +136,10 @@ pub enum NetError {
     NoAddress,
 }
 
+/// Sees every PDU: its time (Unix, ms), its way, the gNB by its position, the octets. What it takes its time for, the site
+/// waits for.
+pub type Observer<'a> = &'a mut dyn FnMut(i64, Way, usize, &[u8]);
+
 /// Runs a site in real time until its duration is over or `stop` says so. `progress` is called about every
 /// `progress_interval_ms`, and may call [`Stop::stop`] itself. The site's clock goes on from where it stands; its gNBs are
 /// disconnected in the end.
@@ -144,7 +150,21 @@ pub fn run(
     site: &mut Site,
     config: &NetConfig,
     stop: &Stop,
+    progress: impl FnMut(&Progress),
+) -> Result<Summary, NetError> {
+    run_observed(site, config, stop, progress, None)
+}
+
+/// The same, every PDU in the sight of an observer.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_observed(
+    site: &mut Site,
+    config: &NetConfig,
+    stop: &Stop,
     mut progress: impl FnMut(&Progress),
+    observer: Option<Observer<'_>>,
 ) -> Result<Summary, NetError> {
     if config.n2.is_empty() {
         return Err(NetError::NoAddress);
@@ -166,6 +186,7 @@ pub fn run(
             summary: Summary::default(),
             site,
             config,
+            observer,
         };
         run.until_over(&reports, stop, &mut progress);
         links_stop.stop();
@@ -175,9 +196,10 @@ pub fn run(
     }))
 }
 
-struct Run<'a> {
+struct Run<'a, 'o> {
     site: &'a mut Site,
     config: &'a NetConfig,
+    observer: Option<Observer<'o>>,
     /// Where to write to, for each connected gNB.
     links: Vec<Option<Outgoing>>,
     was_connected: Vec<bool>,
@@ -186,7 +208,7 @@ struct Run<'a> {
     summary: Summary,
 }
 
-impl Run<'_> {
+impl Run<'_, '_> {
     fn until_over(
         &mut self,
         reports: &Receiver<LinkReport>,
@@ -246,7 +268,12 @@ impl Run<'_> {
 
     fn handle(&mut self, report: LinkReport) {
         match report {
-            LinkReport::Pdu { gnb, octets } => self.site.ngap_in(gnb, &octets),
+            LinkReport::Pdu { gnb, octets } => {
+                if let Some(observer) = &mut self.observer {
+                    observer(unix_ms(), Way::Down, gnb, &octets);
+                }
+                self.site.ngap_in(gnb, &octets);
+            }
             LinkReport::Up { gnb, outgoing } => {
                 if let (Some(link), Some(was)) =
                     (self.links.get_mut(gnb), self.was_connected.get_mut(gnb))
@@ -281,6 +308,9 @@ impl Run<'_> {
                 let Some(octets) = self.site.poll_ngap_of(gnb) else {
                     break;
                 };
+                if let Some(observer) = &mut self.observer {
+                    observer(unix_ms(), Way::Up, gnb, &octets);
+                }
                 outgoing.send(octets);
             }
         }
@@ -324,4 +354,9 @@ impl Run<'_> {
             ..self.summary
         }
     }
+}
+
+fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }

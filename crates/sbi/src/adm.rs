@@ -3,7 +3,7 @@
 //! | module | resources |
 //! | --- | --- |
 //! | [`sec`] | `/nadm-sec/v1/get-rand`, `get-authentication`, `get-session-key`, `get-tid`; ours: `note-disabled` |
-//! | [`doa`] | ours: `/nadm-sec/v1/doa-beacon`, `doa-authenticate`, `doa-register`, `doa-respond` |
+//! | [`doa`] | ours: `/nadm-sec/v1/doa-beacon`, `doa-authenticate`, `doa-register`, `doa-respond`, `doa-conclude-command` |
 //! | [`dm`] | `/nadm-dm/v1/aiot-device-profile-data` |
 //! | [`af`] | `/nadm-dm/v1/af-authorization-data`; ours: `/ambit-af/v1/authenticate`, `refusals` |
 //!
@@ -14,6 +14,7 @@ pub mod client;
 pub mod dm;
 pub mod doa;
 pub mod engine;
+mod kept;
 pub mod sec;
 
 use std::sync::Arc;

@@ -8,12 +8,12 @@ pub mod doa;
 pub mod parse;
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::TryRecvError;
 use std::time::Duration;
 
 use ambit_adm_api::AdmClient;
 use ambit_aiotf::Watcher;
-use ambit_aiotf::server::{Engine, unix_ms};
+use ambit_aiotf::server::{Engine, Notified, unix_ms};
 use ambit_aiotf::service::{
     DeviceResult, Notification, RequestError, ServiceRequest, TransactionId,
 };
@@ -42,7 +42,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const TRIES: u32 = 7;
 
 /// A request that was taken, and where its results come out.
-pub type Taken = (TransactionId, Receiver<Notification>);
+pub type Taken = (TransactionId, Notified);
 
 /// A way to an AIOTF that runs elsewhere in this process. Calls wait for it.
 pub trait AiotfAccess: Send + Sync + 'static {
@@ -177,7 +177,7 @@ struct Report {
 }
 
 /// Tells results as they come, in their order. When this returns before the last, the AIOTF ends the request.
-async fn follow(service: Arc<Service>, results: Receiver<Notification>, report: Report) {
+async fn follow(service: Arc<Service>, results: Notified, report: Report) {
     loop {
         match results.try_recv() {
             Ok(notification) => {

@@ -108,11 +108,17 @@ const SERVICES: [Service; 5] = [
 ];
 
 /// Our own: each with its whole path, in our own file.
-const OWN: [(&str, &str, &str, Option<&str>); 10] = [
+const OWN: [(&str, &str, &str, Option<&str>); 11] = [
     ("nadm-sec", "post", "/nadm-sec/v1/doa-beacon", None),
     ("nadm-sec", "post", "/nadm-sec/v1/doa-authenticate", JSON),
     ("nadm-sec", "post", "/nadm-sec/v1/doa-register", JSON),
     ("nadm-sec", "post", "/nadm-sec/v1/doa-respond", JSON),
+    (
+        "nadm-sec",
+        "post",
+        "/nadm-sec/v1/doa-conclude-command",
+        JSON,
+    ),
     ("nadm-sec", "post", "/nadm-sec/v1/note-disabled", JSON),
     ("naiotf-aiot", "get", DOA, None),
     ("naiotf-aiot", "post", DOA, JSON),

@@ -13,11 +13,13 @@ use std::sync::Arc;
 use ambit_adm::{Adm, AdmConfig, Kek, system_entropy};
 use ambit_adm_api::{
     AdmClient, AfAuthorization, AfDevices, AfOperation, AfReceive, AfRefusal,
-    Answer as DeviceAnswer, AuthenticationRequest, DoaReport, Nadm, NadmError, Outcome, Population,
-    Verdict,
+    Answer as DeviceAnswer, AuthenticationRequest, DeviceFailure, DoaReport, KeptOperation, Nadm,
+    NadmError, Outcome, Population, Verdict,
 };
 use ambit_protocol::area::Plmn;
 use ambit_protocol::schedule::{self, cut};
+use ambit_protocol::session::Session;
+use ambit_protocol::wire::AcceptStatus;
 use ambit_protocol::{AreaId, Cause, DeviceForm, RandN, RootKey, Snid, Suite};
 use ambit_sbi::adm::client::RemoteAdm;
 use ambit_sbi::adm::engine::AdmEngine;
@@ -27,7 +29,7 @@ use ambit_sbi::clock::unix_ms;
 use ambit_sbi::json::to_base64;
 use ambit_sbi::nrf::client::NrfClient;
 use ambit_sbi::nrf::profile::OwnProfile;
-use ambit_store::{EventFilter, SqliteStore};
+use ambit_store::{CommandFilter, CommandRow, CommandState, EventFilter, SqliteStore};
 use common::contract::Contract;
 use common::{Network, id_of};
 use device::Device;
@@ -623,6 +625,98 @@ fn an_aiotf_sees_the_same_adm_through_the_sbi() {
         remote.get_tid(0, b"shelf-1", &rand_n),
         Err(NadmError::Refused(Outcome::DeviceDisabled))
     );
+}
+
+#[test]
+fn a_kept_command_goes_out_with_the_accept_and_its_end_comes_back() {
+    let mut setup = Setup::new();
+    let mut remote = setup.remote();
+    let handle = setup.engine.handle();
+    let operations = [
+        KeptOperation::Read {
+            offset: 7,
+            length: 96,
+        },
+        KeptOperation::Write {
+            offset: 65_000,
+            data: vec![0xab; 96],
+        },
+        KeptOperation::PermanentDisable,
+    ];
+    let beacon = 3;
+    let id = setup.devices[beacon].id.clone();
+    for (n, operation) in (0u8..).zip(&operations) {
+        let (ids, kept) = ([id.clone()], operation.clone());
+        handle
+            .call(move |adm| adm.keep_commands(&ids, &kept, 60, unix_ms()).unwrap())
+            .unwrap();
+        let rand_n = remote.beacons(unix_ms()).unwrap().current;
+        let sent = setup.devices[beacon].send(rand_n, ambit_protocol::Cause::Event, n);
+        let report = DoaReport {
+            nas: &sent.nas,
+            rand_n,
+            area_id: area(1),
+            gnb_id: 1,
+            reader_index: 1,
+        };
+        let mut verdicts = Vec::new();
+        // Asked twice, as an answer may get lost: the same command.
+        for _ in 0..2 {
+            remote.authenticate(0, &[report], &mut verdicts);
+        }
+        let Some(Verdict::Accept {
+            nas,
+            follow_on: Some(follow_on),
+            ..
+        }) = verdicts.pop()
+        else {
+            panic!("nothing follows");
+        };
+        let status = sent.exchange.open_accept(nas.as_slice()).unwrap();
+        assert_eq!(status, AcceptStatus::CommandFollows);
+        assert_eq!(*follow_on.device_id, id);
+        let key = follow_on.key;
+        let mut network = Session::new(key.suite, &key.k_aiotf, key.tag_len);
+        let (mut out, mut at_device) = ([0; 64], sent.exchange.into_session());
+        let len = network.seal_down(&[4], &mut out).unwrap();
+        assert!(at_device.open_down(&out[..len]).is_ok(), "the same keys");
+        let command = follow_on.command.unwrap();
+        assert_eq!(command.operation, *operation);
+
+        let done = Ok((n == 0).then(|| vec![0xcd; 96]));
+        for _ in 0..2 {
+            remote
+                .conclude_command(0, command.id, &Err(DeviceFailure::NoAnswer))
+                .unwrap();
+        }
+        for _ in 0..2 {
+            remote.conclude_command(0, command.id, &done).unwrap();
+        }
+        // Nothing that could be said again comes of these.
+        for (id, outcome) in [(999, &done), (command.id, &Ok(Some(vec![1; 97])))] {
+            let said = remote.conclude_command(0, id, outcome);
+            assert!(matches!(said, Err(NadmError::Invalid { .. })), "{said:?}");
+        }
+    }
+    let rows = handle
+        .call(|adm| {
+            let mut rows = Vec::new();
+            let mut take = |row: CommandRow| {
+                rows.push((row.state, row.read.map(|read| read.len())));
+                ControlFlow::Continue(())
+            };
+            let all = CommandFilter::default();
+            adm.store().commands_for_each(&all, &mut take).unwrap();
+            rows
+        })
+        .unwrap();
+    let done = CommandState::Done;
+    assert_eq!(rows, [(done, Some(96)), (done, None), (done, None)]);
+    assert!(remote.device_profile(&id).unwrap().disabled);
+    // An ADM that is gone: to be said again later.
+    setup.engine.stop().unwrap();
+    let said = remote.conclude_command(0, 1, &Ok(None));
+    assert!(matches!(said, Err(NadmError::Failed(_))), "{said:?}");
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl AiotfAccess for Fake {
         };
         notify.send(notification).unwrap();
         *self.more.lock().unwrap() = Some(notify);
-        Some(Ok((transaction, results)))
+        Some(Ok((transaction, results.into())))
     }
 
     fn watch(&self, _: Watcher) {}

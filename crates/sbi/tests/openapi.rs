@@ -3,20 +3,25 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod common;
+#[path = "../../adm/tests/common/device.rs"]
+#[allow(dead_code, unreachable_pub, clippy::panic)]
+mod device;
 
 use std::process::Command;
 use std::sync::Arc;
 
 use ambit_adm::{Adm, AdmConfig, Kek, system_entropy};
+use ambit_adm_api::KeptOperation;
 use ambit_aiotf::Watcher;
 use ambit_aiotf::service::{RequestError, ServiceRequest};
-use ambit_protocol::Snid;
 use ambit_protocol::area::Plmn;
-use ambit_sbi::adm::engine::AdmEngine;
+use ambit_protocol::{AreaId, Cause, DeviceForm, RandN, Snid};
+use ambit_sbi::adm::engine::{AdmEngine, AdmHandle};
 use ambit_sbi::adm::{self, SharedAdm};
 use ambit_sbi::aiotf::{self, AiotfAccess, ServiceConfig, Taken};
 use ambit_sbi::client::{Client, Outgoing};
 use ambit_sbi::clock::{unix_ms, unix_s};
+use ambit_sbi::json::to_base64;
 use ambit_sbi::router::{OPENAPI, Router};
 use ambit_sbi::runtime::Runtime;
 use ambit_sbi::server::Limits;
@@ -24,6 +29,7 @@ use ambit_sbi::token::{Audience, Claims};
 use ambit_store::SqliteStore;
 use common::contract::Contract;
 use common::{Pki, serve};
+use device::Device;
 use hyper::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -39,9 +45,14 @@ impl AiotfAccess for Idle {
     fn watch(&self, _: Watcher) {}
 }
 
+fn area(code: u8) -> AreaId {
+    Snid::new(Plmn::new("001", "01").unwrap(), None).area([0, 0, code])
+}
+
 /// An ADM in clear on loopback, as a tool that knows no certificates needs it; and a token for it.
 struct Setup {
     runtime: Runtime,
+    adm: AdmHandle<Adm>,
     root: String,
     token: String,
 }
@@ -58,7 +69,8 @@ impl Setup {
         let store = Box::new(SqliteStore::in_memory().unwrap());
         let kek = Kek::from_octets(&[0x4b; 32]);
         let adm = Adm::open(config, store, kek, system_entropy(), unix_ms()).unwrap();
-        let shared: SharedAdm = Arc::new(AdmEngine::start(adm).unwrap().handle());
+        let adm = AdmEngine::start(adm).unwrap().handle();
+        let shared: SharedAdm = Arc::new(adm.clone());
         let verifier = pki.verifier("ADM", Uuid::nil());
         let mut routes = adm::routes(&shared);
         // Beside it an AIOTF, which delivers over TLS.
@@ -81,6 +93,7 @@ impl Setup {
         });
         Self {
             runtime,
+            adm,
             root: format!("http://{address}"),
             token,
         }
@@ -135,6 +148,53 @@ fn what_our_own_file_says_is_so() {
         200,
     );
     check("note-disabled", Some(json!({"aiotDevPermId": "AAAA"})), 404);
+    // A report whose ACCEPT goes on into a command, and what came of that.
+    let mut device = Device::new("device", DeviceForm::Beacon);
+    for operation in [
+        KeptOperation::Read {
+            offset: 1,
+            length: 2,
+        },
+        KeptOperation::Write {
+            offset: 1,
+            data: vec![1, 2],
+        },
+        KeptOperation::PermanentDisable,
+    ] {
+        let (spec, id, kept) = (device.spec(), device.id.clone(), operation.clone());
+        let call = setup.adm.call(move |adm| {
+            // Once.
+            let _ = adm.import(&[spec], unix_ms());
+            adm.keep_commands(&[id], &kept, 60, unix_ms()).unwrap();
+        });
+        call.unwrap();
+        let rand_n = hex::decode(beacons["current"]["randN"].as_str().unwrap()).unwrap();
+        let rand_n = RandN::from_octets(rand_n.try_into().unwrap());
+        let sent = device.send(rand_n, Cause::Event, device.counter as u8);
+        let mut own = report.clone();
+        own["nas"] = to_base64(&sent.nas).into();
+        let said = check("doa-authenticate", Some(json!({"reports": [own]})), 200);
+        let follow_on = &said["verdicts"][0]["followOn"];
+        let command = &follow_on["command"];
+        assert_eq!(command["commandType"], operation.name(), "{said}");
+        let id = &command["commandId"];
+        let failed = json!({"commandId": id, "failure": "no_answer"});
+        check("doa-conclude-command", Some(failed), 204);
+        let done = match operation {
+            KeptOperation::Read { .. } => json!({"commandId": id, "data": "c01d"}),
+            _ => json!({"commandId": id}),
+        };
+        check("doa-conclude-command", Some(done), 204);
+    }
+    check("doa-conclude-command", Some(json!({"commandId": 99})), 404);
+    for field in ["commandId", "data", "failure"] {
+        for value in [json!(null), json!(-1), json!("zz!"), json!([]), json!("")] {
+            let mut bad = json!({"commandId": 1});
+            bad[field] = value;
+            let said = check("doa-conclude-command", Some(bad), 400);
+            assert_eq!(said["invalidParams"][0]["param"], format!("/{field}"));
+        }
+    }
     for (operation, body, param) in [
         ("doa-authenticate", json!({}), "/reports"),
         ("doa-authenticate", json!({"reports": []}), "/reports"),
@@ -154,6 +214,7 @@ fn what_our_own_file_says_is_so() {
             json!({"aiotDevPermId": ""}),
             "/aiotDevPermId",
         ),
+        ("doa-conclude-command", json!({}), "/commandId"),
     ] {
         let said = check(operation, Some(body), 400);
         assert_eq!(said["invalidParams"][0]["param"], param);

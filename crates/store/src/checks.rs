@@ -1,7 +1,8 @@
 //! What the schemas leave open, checked before anything is written: alike for every store.
 
 use crate::{
-    AfRow, ChainRow, DATA_LEN_MAX, NewDevice, NewRecord, NewSubscriber, SQN_MAX, StoreError,
+    AfRow, COMMAND_DATA_LEN_MAX, ChainRow, DATA_LEN_MAX, NewCommand, NewDevice, NewRecord,
+    NewSubscriber, SQN_MAX, StoreError,
 };
 
 /// Acceptance records.
@@ -102,4 +103,32 @@ pub(crate) fn af(af: &AfRow) -> Result<(), StoreError> {
         return Ok(());
     };
     Err(StoreError::Invalid { index: 0, field })
+}
+
+/// Commands to be kept.
+pub(crate) fn commands(commands: &[NewCommand<'_>]) -> Result<(), StoreError> {
+    for (index, c) in commands.iter().enumerate() {
+        let (length, data) = (usize::from(c.length), c.data.len());
+        let (some, none) = (1..=COMMAND_DATA_LEN_MAX, 0..=0);
+        let (reads, writes) = match c.kind {
+            "read" => (some, none),
+            "write" => (none, some),
+            _ => (none.clone(), none),
+        };
+        let field = if !matches!(c.kind, "read" | "write" | "disable") {
+            "kind"
+        } else if !reads.contains(&length) {
+            "length"
+        } else if !writes.contains(&data) {
+            "data"
+        } else if usize::from(c.offset) + length + data > 1 << 16 {
+            "offset"
+        } else if c.expires_ms <= c.made_ms {
+            "expires_ms"
+        } else {
+            continue;
+        };
+        return Err(StoreError::Invalid { index, field });
+    }
+    Ok(())
 }

@@ -49,6 +49,12 @@ pub enum StoreError {
         /// The name asked for.
         name: String,
     },
+    /// A device has as many kept commands as it may have ([`COMMANDS_OPEN_MAX`](crate::COMMANDS_OPEN_MAX)).
+    #[error("command {index} of the list: its device has 64 kept commands already")]
+    TooManyCommands {
+        /// Place in the list.
+        index: usize,
+    },
     /// The SNID has no beacon chain.
     #[error("there is no beacon chain for SNID {}", hex(snid))]
     UnknownChain {
@@ -169,6 +175,7 @@ impl StoreError {
             Self::SqnExhausted { .. } => "sqn_exhausted",
             Self::AfExists { .. } => "af_exists",
             Self::UnknownAf { .. } => "af_unknown",
+            Self::TooManyCommands { .. } => "too_many_commands",
             Self::UnknownChain { .. } => "unknown_chain",
             Self::Invalid { .. } => "invalid",
             Self::NewerVersion { .. } => "newer_version",

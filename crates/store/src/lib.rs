@@ -12,6 +12,7 @@
 
 mod af_rows;
 mod checks;
+mod command_rows;
 mod delivery;
 mod error;
 pub mod evidence;
@@ -21,6 +22,10 @@ mod sqlite;
 mod subscriber_rows;
 
 pub use af_rows::AfRow;
+pub use command_rows::{
+    COMMAND_DATA_LEN_MAX, COMMANDS_OPEN_MAX, CommandEnd, CommandEnded, CommandFilter, CommandRow,
+    CommandState, NewCommand,
+};
 pub use delivery::{
     DeadLetterRow, Delivered, DeliveryStore, Lease, NewSubscription, SubscriptionRow,
 };
@@ -273,6 +278,37 @@ pub trait Store: Send {
         &mut self,
         f: &mut dyn FnMut(AfRow) -> ControlFlow<()>,
     ) -> Result<(), StoreError>;
+
+    /// Keeps commands for devices, all or none, and returns their numbers. To those who follow the devices
+    /// ([`Store::device_changes`]) each is a change to its device.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`], [`StoreError::UnknownDevice`], [`StoreError::TooManyCommands`].
+    fn commands_keep(&mut self, commands: &[NewCommand<'_>]) -> Result<Vec<i64>, StoreError>;
+
+    /// Walks the commands that pass `filter` by their numbers, until `f` breaks.
+    fn commands_for_each(
+        &mut self,
+        filter: &CommandFilter,
+        f: &mut dyn FnMut(CommandRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// Notes that a command goes out with the ACCEPT of its device's record of this epoch and TAG1. False, and nothing is
+    /// noted, when the command is not open any more.
+    fn command_give(
+        &mut self,
+        id: i64,
+        record: (u32, &[u8]),
+        now_ms: i64,
+    ) -> Result<bool, StoreError>;
+
+    /// Notes what came of a command.
+    fn command_end(
+        &mut self,
+        id: i64,
+        end: &CommandEnd<'_>,
+        now_ms: i64,
+    ) -> Result<CommandEnded, StoreError>;
 
     /// The newest beacon chain of this SNID.
     fn chain(&mut self, snid: &[u8; 9]) -> Result<Option<ChainRow>, StoreError>;

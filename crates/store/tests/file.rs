@@ -10,7 +10,7 @@ use common::{accept, directory, new_device, new_record, records};
 use rusqlite::Connection;
 
 /// The schema version that this program writes.
-const SCHEMA: u32 = 8;
+const SCHEMA: u32 = 9;
 
 #[test]
 fn a_store_is_found_again_as_it_was() {

@@ -184,6 +184,7 @@ impl Adm {
         let mut matched = found.ok_or(refuse(Outcome::NoMatch))?;
         self.check_device(&matched, now_ms)?;
         self.mark_repeat(&mut matched, now_ms);
+        matched.p2 = self.p2_of(matched.row, now_ms);
         Ok(matched)
     }
 

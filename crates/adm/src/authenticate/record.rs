@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use ambit_adm_api::{AcceptPdu, DoaItem, DoaReport, Outcome, Verdict};
+use ambit_adm_api::{
+    AcceptPdu, DoaItem, DoaReport, FollowOn, KeptCommand, Outcome, SessionKey, Verdict,
+};
 use ambit_protocol::wire::AcceptStatus;
 use ambit_protocol::{Cause, Form, KAiotf};
 use ambit_store::{Insert, NewRecord, StoreError};
@@ -80,6 +82,7 @@ impl Adm {
             };
             self.note(now_ms, report, &judged);
             let mut item = self.told(outcome, &matched);
+            let command = self.command_with(&matched, insert, p2, now_ms);
             let answered = [matched.at]
                 .into_iter()
                 .chain(matched.copies.iter().copied());
@@ -94,7 +97,8 @@ impl Adm {
                     self.tally.count(outcome, Some(matched.form));
                 }
                 if let Some(slot) = verdicts.get_mut(at) {
-                    *slot = answer(outcome, &matched, p2, item.take());
+                    let follow_on = self.follow_on(&matched, p2, command.as_ref());
+                    *slot = answer(outcome, &matched, p2, follow_on, item.take());
                 }
             }
         }
@@ -133,6 +137,47 @@ impl Adm {
         let detail = format!("{{\"first_record\":{first}}}");
         self.events
             .alarm("store_went_back", Subject::default(), detail, now_ms);
+    }
+
+    /// The command that goes with the ACCEPT of a record.
+    fn command_with(
+        &mut self,
+        matched: &Matched,
+        insert: Option<&Insert>,
+        p2: &[u8],
+        now_ms: i64,
+    ) -> Option<KeptCommand> {
+        if AcceptStatus::parse(p2) != AcceptStatus::CommandFollows {
+            return None;
+        }
+        let record = (matched.epoch, matched.exchange.tag1().as_slice());
+        match insert? {
+            Insert::New { .. } => self.give_command(matched.row, record, now_ms),
+            Insert::Duplicate { .. } => self.command_of(matched.row, matched.form, record, now_ms),
+            Insert::StaleCounter { .. } | Insert::DeviceChanged | Insert::StaleChallenge => None,
+        }
+    }
+
+    /// What follows the ACCEPT of a record.
+    fn follow_on(
+        &self,
+        matched: &Matched,
+        p2: &[u8],
+        command: Option<&KeptCommand>,
+    ) -> Option<Box<FollowOn>> {
+        if AcceptStatus::parse(p2) != AcceptStatus::CommandFollows {
+            return None;
+        }
+        let device = self.registry.get(matched.index)?;
+        Some(Box::new(FollowOn {
+            device_id: device.device_id.into(),
+            key: SessionKey {
+                k_aiotf: KAiotf::new(*matched.k_aiotf.expose()),
+                suite: device.suite,
+                tag_len: device.tag_len,
+            },
+            command: command.cloned(),
+        }))
     }
 
     /// What a new record changes in memory: the items known as repeats, the window of counters.
@@ -259,7 +304,13 @@ fn record<'a>(
 }
 
 /// Step 6: the ACCEPT of a record, from the P2 that is stored with it.
-fn answer(outcome: Outcome, matched: &Matched, p2: &[u8], item: Option<Box<DoaItem>>) -> Verdict {
+fn answer(
+    outcome: Outcome,
+    matched: &Matched,
+    p2: &[u8],
+    follow_on: Option<Box<FollowOn>>,
+    item: Option<Box<DoaItem>>,
+) -> Verdict {
     if !is_accepted(outcome) {
         return Verdict::Silence(outcome);
     }
@@ -267,8 +318,7 @@ fn answer(outcome: Outcome, matched: &Matched, p2: &[u8], item: Option<Box<DoaIt
         Ok(nas) => Verdict::Accept {
             nas,
             outcome,
-            session: (AcceptStatus::parse(p2) == AcceptStatus::CommandFollows)
-                .then(|| KAiotf::new(*matched.k_aiotf.expose())),
+            follow_on,
             item,
         },
         // A stored P2 above 32 octets: not of this version's making.

@@ -27,6 +27,7 @@ pub struct Failing {
     pub events: bool,
     pub chain: bool,
     pub devices: bool,
+    pub commands: bool,
 }
 
 impl TestStore {
@@ -270,6 +271,36 @@ impl Store for TestStore {
         now_ms: i64,
     ) -> Result<Option<AlarmRow>, StoreError> {
         self.call(NEVER, |s| s.alarm_ack(id, by, now_ms))
+    }
+
+    fn commands_keep(&mut self, commands: &[NewCommand<'_>]) -> Result<Vec<i64>, StoreError> {
+        self.call(|f| f.commands, |s| s.commands_keep(commands))
+    }
+
+    fn commands_for_each(
+        &mut self,
+        filter: &CommandFilter,
+        f: &mut dyn FnMut(CommandRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.call(NEVER, |s| s.commands_for_each(filter, f))
+    }
+
+    fn command_give(
+        &mut self,
+        id: i64,
+        record: (u32, &[u8]),
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        self.call(|f| f.commands, |s| s.command_give(id, record, now_ms))
+    }
+
+    fn command_end(
+        &mut self,
+        id: i64,
+        end: &CommandEnd<'_>,
+        now_ms: i64,
+    ) -> Result<CommandEnded, StoreError> {
+        self.call(|f| f.commands, |s| s.command_end(id, end, now_ms))
     }
 
     fn chain(&mut self, snid: &[u8; 9]) -> Result<Option<ChainRow>, StoreError> {

@@ -1,4 +1,5 @@
-//! What is done with a device that answered a page: it is noted as there, or given its command (section 8).
+//! What is done with a device that answered a page: it is noted as there, or given its command (section 8). The sessions that
+//! follow an ACCEPT run here too.
 
 use std::borrow::Cow;
 
@@ -9,10 +10,10 @@ use ambit_protocol::RandN;
 use super::Aiotf;
 use crate::registrations::Peer;
 use crate::service::{DeviceFailure, DevicePlace, DeviceResult, Operation, TransactionId};
-use crate::terminated::{CommandSession, Finished, Next, Transaction, Waiting};
+use crate::terminated::{CommandSession, Finished, Next, Owner, Sent, Transaction, Waiting};
 
 /// How long a device may take to answer one command, in milliseconds. A gNB gives up earlier.
-const ANSWER_MS: i64 = 10_000;
+pub(super) const ANSWER_MS: i64 = 10_000;
 
 impl<A: AdmClient> Aiotf<A> {
     /// A device has proven itself.
@@ -61,18 +62,12 @@ impl<A: AdmClient> Aiotf<A> {
         };
         let peer = (waiting.connection, device_ngap_id);
         let next = session.send();
-        let replaced = self
-            .terminated
-            .sessions
-            .insert(peer, (transaction.id, session));
-        if let Some((id, session)) = replaced {
+        let owner = Owner::Request(transaction.id);
+        let replaced = self.terminated.sessions.insert(peer, (owner, session));
+        if let Some((owner, session)) = replaced {
             // A gNB that gives two devices one number gets one of them served.
             self.count("inventory_device_number_reused");
-            if id == transaction.id {
-                report_lost(transaction, session);
-            } else if let Some(other) = self.terminated.transactions.get_mut(&id) {
-                report_lost(other, session);
-            }
+            self.report_lost(owner, session, Some(transaction));
         }
         self.follow(peer, next, Some(transaction), now_ms);
     }
@@ -88,11 +83,12 @@ impl<A: AdmClient> Aiotf<A> {
         let Some((_, session)) = self.session(peer, correlation) else {
             return false;
         };
+        let sent = session.end_first();
         let next = match session.take(nas) {
             Ok(next) => next,
             Err(name) => {
                 // Not the device's, or not to this command: as if it had not come.
-                let next = session.send();
+                let next = session.resume(sent);
                 self.count(name);
                 next
             }
@@ -112,12 +108,16 @@ impl<A: AdmClient> Aiotf<A> {
         let Some((_, session)) = self.session(peer, correlation) else {
             return false;
         };
+        let sent = session.end_first();
         let next = match cause {
-            // Lost on the air, up or down.
-            Cause::NoAiotNasResponse => session.send(),
+            // Lost on the air, up or down; or none was due.
+            Cause::NoAiotNasResponse => session.resume(sent),
             _ => session.abandon(),
         };
-        self.count("command_failed");
+        self.count(match (sent, cause) {
+            (Sent::Accept, Cause::NoAiotNasResponse) => "exchange_ended",
+            _ => "command_failed",
+        });
         self.follow(peer, next, None, now_ms);
         true
     }
@@ -146,37 +146,73 @@ impl<A: AdmClient> Aiotf<A> {
         let is_lost = |(of, _): &Peer, session: &CommandSession| {
             *of == connection && correlation.is_none_or(|c| c == session.correlation)
         };
-        let mut lost: Vec<(Peer, (TransactionId, CommandSession))> = self
+        let mut lost: Vec<(Peer, (Owner, CommandSession))> = self
             .terminated
             .sessions
             .extract_if(|peer, (_, session)| is_lost(peer, session))
             .collect();
         lost.sort_unstable_by_key(|(peer, _)| *peer);
-        for (_, (id, session)) in lost {
-            if let Some(transaction) = self.terminated.transactions.get_mut(&id) {
-                report_lost(transaction, session);
-            }
+        for (_, (owner, session)) in lost {
+            self.report_lost(owner, session, None);
         }
     }
 
     /// Gives up the sessions of a request that is over.
     pub(super) fn end_sessions(&mut self, transaction: &mut Transaction) {
-        let mut ended: Vec<(Peer, (TransactionId, CommandSession))> = self
+        let mut ended: Vec<(Peer, (Owner, CommandSession))> = self
             .terminated
             .sessions
-            .extract_if(|_, (id, _)| *id == transaction.id)
+            .extract_if(|_, (owner, _)| *owner == Owner::Request(transaction.id))
             .collect();
         ended.sort_unstable_by_key(|(peer, _)| *peer);
-        for (_, (_, session)) in ended {
-            report_lost(transaction, session);
+        for (_, (owner, session)) in ended {
+            self.report_lost(owner, session, Some(transaction));
         }
     }
 
-    fn session(
+    /// A session ended without the device; if its operation was done before, that has been reported. `transaction` is a request
+    /// that is out of its table.
+    pub(super) fn report_lost(
         &mut self,
-        peer: Peer,
-        correlation: u16,
-    ) -> Option<&mut (TransactionId, CommandSession)> {
+        owner: Owner,
+        mut session: CommandSession,
+        transaction: Option<&mut Transaction>,
+    ) {
+        let Next::Finished(Finished::Failed(failure)) = session.abandon() else {
+            return;
+        };
+        match owner {
+            Owner::Kept(None) => {}
+            Owner::Kept(Some(id)) => self.conclude_later(id, Err(failure)),
+            Owner::Request(id) => {
+                let (device_id, place) = (session.device_id, session.place);
+                self.report(
+                    id,
+                    transaction,
+                    result(device_id, place, None, Some(failure)),
+                );
+            }
+        }
+    }
+
+    /// Hands a result to its request. `transaction` is one that is out of its table.
+    fn report(
+        &mut self,
+        id: TransactionId,
+        transaction: Option<&mut Transaction>,
+        result: DeviceResult,
+    ) {
+        match transaction {
+            Some(of) if of.id == id => of.report(result),
+            _ => {
+                if let Some(of) = self.terminated.transactions.get_mut(&id) {
+                    of.report(result);
+                }
+            }
+        }
+    }
+
+    fn session(&mut self, peer: Peer, correlation: u16) -> Option<&mut (Owner, CommandSession)> {
         let found = self.terminated.sessions.get_mut(&peer)?;
         (found.1.correlation == correlation).then_some(found)
     }
@@ -189,10 +225,10 @@ impl<A: AdmClient> Aiotf<A> {
         transaction: Option<&mut Transaction>,
         now_ms: i64,
     ) {
-        let Some((id, session)) = self.terminated.sessions.get_mut(&peer) else {
+        let Some((owner, session)) = self.terminated.sessions.get_mut(&peer) else {
             return;
         };
-        let (id, correlation) = (*id, session.correlation);
+        let (owner, correlation) = (*owner, session.correlation);
         match next {
             Next::Send(nas, expected_d2r_octets) => {
                 session.until_ms = now_ms.saturating_add(ANSWER_MS);
@@ -206,30 +242,39 @@ impl<A: AdmClient> Aiotf<A> {
                 self.count("command_sent");
                 self.send(peer.0, &command);
             }
+            Next::Wait => {}
             Next::Over => {
                 self.terminated.sessions.remove(&peer);
             }
             Next::Finished(finished) => {
-                let (device_id, place) = (session.device_id.clone(), session.place);
+                let of = (session.device_id.clone(), session.place);
                 let next = session.send();
-                let result = self.conclude(device_id, place, finished, now_ms);
-                let transactions = &mut self.terminated.transactions;
-                if let Some(of) = transaction.or_else(|| transactions.get_mut(&id)) {
-                    of.report(result);
-                }
+                self.conclude(owner, of, finished, transaction, now_ms);
                 self.follow(peer, next, None, now_ms);
             }
         }
     }
 
-    /// What has come of a device, made durable where it must be.
+    /// Reports what has come of a device, made durable where it must be. `transaction` as above.
     fn conclude(
         &mut self,
-        device_id: Box<[u8]>,
-        place: DevicePlace,
+        owner: Owner,
+        (device_id, place): (Box<[u8]>, DevicePlace),
         finished: Finished,
+        transaction: Option<&mut Transaction>,
         now_ms: i64,
-    ) -> DeviceResult {
+    ) {
+        let id = match owner {
+            Owner::Request(id) => id,
+            Owner::Kept(None) => return,
+            Owner::Kept(Some(id)) => {
+                let outcome = match finished {
+                    Finished::Failed(failure) => Err(failure),
+                    Finished::Done { data, .. } => Ok(data),
+                };
+                return self.conclude_kept(id, outcome, now_ms);
+            }
+        };
         let (data, failure) = match finished {
             Finished::Failed(failure) => (None, Some(failure)),
             Finished::Done {
@@ -245,7 +290,7 @@ impl<A: AdmClient> Aiotf<A> {
             },
         };
         self.count(failure.map_or("command_done", DeviceFailure::name));
-        result(device_id, place, data, failure)
+        self.report(id, transaction, result(device_id, place, data, failure));
     }
 }
 
@@ -260,17 +305,5 @@ const fn result(
         place: Some(place),
         data,
         failure,
-    }
-}
-
-/// A session ended without the device; if its operation was done before, that has been reported.
-fn report_lost(transaction: &mut Transaction, mut session: CommandSession) {
-    if let Next::Finished(Finished::Failed(failure)) = session.abandon() {
-        transaction.report(result(
-            session.device_id,
-            session.place,
-            None,
-            Some(failure),
-        ));
     }
 }

@@ -46,14 +46,19 @@ impl<A: AdmClient> Aiotf<A> {
                 let octets = AUTHENTICATION_RESPONSE_OCTETS_MAX as u16;
                 self.command(peer, place.correlation, &nas, octets);
             }
-            RegistrationStep::Done(Verdict::Accept { nas, item, .. }) => {
+            RegistrationStep::Done(Verdict::Accept {
+                nas,
+                follow_on,
+                item,
+                ..
+            }) => {
                 let at = DevicePlace {
                     area_id: place.area_id,
                     gnb_id: place.gnb_id,
                     reader_index: place.reader_index,
                 };
                 self.note_accepted(item, at, now_ms);
-                self.command(peer, place.correlation, nas.as_slice(), 1);
+                self.send_accept(peer, (place.correlation, at), &nas, follow_on, now_ms);
             }
             RegistrationStep::Done(Verdict::Silence(_)) => {}
         }

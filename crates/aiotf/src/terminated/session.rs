@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use ambit_adm_api::SessionKey;
+use ambit_adm_api::{AcceptPdu, FollowOn, KeptOperation, SessionKey};
 use ambit_protocol::TagLen;
 use ambit_protocol::session::Session;
 use ambit_protocol::wire::{Command, CommandResult, Response};
@@ -35,6 +35,19 @@ pub(crate) struct CommandSession {
     is_disabling: bool,
     /// The operation has ended; at most a RELEASE is left.
     is_concluded: bool,
+    /// The ACCEPT that it follows, if it follows one.
+    accept: Option<AcceptPdu>,
+    /// COMMAND REQUESTs that the gNB has not ended, in the order in which they went out; it ends them in that order.
+    out: VecDeque<Sent>,
+}
+
+/// What a COMMAND REQUEST carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// The ACCEPT before the session. No answer is due to it.
+    Accept,
+    /// A command.
+    Command,
 }
 
 /// One command.
@@ -52,6 +65,8 @@ pub(crate) enum Next {
     Send(Vec<u8>, u16),
     /// The operation is done or has failed. The session may have a RELEASE to give.
     Finished(Finished),
+    /// Nothing: something else is awaited.
+    Wait,
     /// The session is over.
     Over,
 }
@@ -88,7 +103,72 @@ impl CommandSession {
             read: matches!(operation, Operation::Read { .. }).then(Vec::new),
             is_disabling: *operation == Operation::PermanentDisable,
             is_concluded: false,
+            accept: None,
+            out: VecDeque::new(),
         })
+    }
+
+    /// The session that follows an ACCEPT with status 01. Its first command goes out when the gNB has ended the exchange of
+    /// the ACCEPT.
+    pub(crate) fn after_accept(
+        accept: AcceptPdu,
+        follow_on: FollowOn,
+        place: DevicePlace,
+        correlation: u16,
+    ) -> Self {
+        let FollowOn {
+            device_id,
+            key,
+            command,
+        } = follow_on;
+        let operation = command.map(|command| command.operation);
+        let is_read = matches!(operation, Some(KeptOperation::Read { .. }));
+        let is_disabling = operation == Some(KeptOperation::PermanentDisable);
+        let is_concluded = operation.is_none();
+        Self {
+            device_id,
+            place,
+            correlation,
+            until_ms: i64::MAX,
+            session: Session::new(key.suite, &key.k_aiotf, key.tag_len),
+            tag_len: key.tag_len,
+            steps: kept_steps(operation),
+            tries: 0,
+            read: is_read.then(Vec::new),
+            is_disabling,
+            is_concluded,
+            accept: Some(accept),
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Whether it follows this very ACCEPT, and so has the same keys.
+    pub(crate) fn follows(&self, accept: &AcceptPdu) -> bool {
+        let own = self.accept.as_ref();
+        own.is_some_and(|own| own.as_slice() == accept.as_slice())
+    }
+
+    /// The ACCEPT is to go out, for the first time or once more. False when it is on its way already.
+    pub(crate) fn note_accept(&mut self) -> bool {
+        let is_new = !self.out.contains(&Sent::Accept);
+        if is_new {
+            self.out.push_back(Sent::Accept);
+        }
+        is_new
+    }
+
+    /// The gNB has ended the COMMAND REQUEST that went out first.
+    pub(crate) fn end_first(&mut self) -> Sent {
+        self.out.pop_front().unwrap_or(Sent::Command)
+    }
+
+    /// What to do when nothing that verifies came of what was sent.
+    pub(crate) fn resume(&mut self, after: Sent) -> Next {
+        match after {
+            // The command behind it is under way.
+            Sent::Accept if self.tries > 0 => Next::Wait,
+            Sent::Accept | Sent::Command => self.send(),
+        }
     }
 
     /// The command under way, sealed under the next COUNT. A device obeys a COUNT once: a command that is given again after its
@@ -112,7 +192,10 @@ impl CommandSession {
         });
         match sealed.and_then(|len| octets.get(..len)) {
             // Header, COUNT, code, result, data, tag.
-            Some(octets) => Next::Send(octets.to_vec(), 4 + answer + self.tag_len.octets() as u16),
+            Some(octets) => {
+                self.out.push_back(Sent::Command);
+                Next::Send(octets.to_vec(), 4 + answer + self.tag_len.octets() as u16)
+            }
             // All COUNTs are used.
             None => self.give_up(DeviceFailure::NoAnswer),
         }
@@ -243,6 +326,18 @@ fn steps(operation: &Operation) -> Option<VecDeque<Step>> {
     }
     steps.push_back(Step::Release);
     Some(steps)
+}
+
+/// The commands of a session that follows an ACCEPT.
+fn kept_steps(operation: Option<KeptOperation>) -> VecDeque<Step> {
+    let first = match operation {
+        None => None,
+        // A disabled device hears no RELEASE.
+        Some(KeptOperation::PermanentDisable) => return VecDeque::from([Step::Disable]),
+        Some(KeptOperation::Read { offset, length }) => Some(Step::Read { offset, length }),
+        Some(KeptOperation::Write { offset, data }) => Some(Step::Write { offset, data }),
+    };
+    first.into_iter().chain([Step::Release]).collect()
 }
 
 const fn failure(result: CommandResult) -> DeviceFailure {

@@ -18,6 +18,9 @@ pub const GRACE_MS: i64 = 60_000;
 /// The start of epoch 1000.
 pub const START_MS: i64 = 1000 * EPOCH_MS;
 
+/// The key of every exchange of the script.
+pub const K_AIOTF: [u8; 16] = [0x4b; 16];
+
 pub fn snid() -> Snid {
     Snid::new(Plmn::new("001", "01").unwrap(), None)
 }
@@ -70,6 +73,12 @@ pub struct Script {
     pub disabled: Vec<Vec<u8>>,
     /// Whether the AIOTF wants to know what was in a report.
     pub tells_items: bool,
+    /// Every accepted report is followed by this, under [`K_AIOTF`].
+    pub follow_on: Option<Option<KeptCommand>>,
+    /// What it was told of kept commands.
+    pub concluded: Vec<(i64, CommandOutcome)>,
+    /// It cannot note it.
+    pub is_full: bool,
     /// Runs at the start of every batch.
     pub on_batch: Option<Box<dyn FnMut() + Send>>,
 }
@@ -96,6 +105,9 @@ impl ScriptedAdm {
             is_busy: false,
             disabled: Vec::new(),
             tells_items: false,
+            follow_on: None,
+            concluded: Vec::new(),
+            is_full: false,
             on_batch: None,
         })))
     }
@@ -190,7 +202,19 @@ impl AdmClient for ScriptedAdm {
                     })
                     .unwrap(),
                     outcome: Outcome::AcceptedNew,
-                    session: None,
+                    follow_on: self
+                        .script(|script| script.follow_on.clone())
+                        .map(|command| {
+                            Box::new(FollowOn {
+                                device_id: b"device".to_vec().into(),
+                                key: SessionKey {
+                                    k_aiotf: KAiotf::new(K_AIOTF),
+                                    suite: Suite::AesCmac,
+                                    tag_len: TagLen::T8,
+                                },
+                                command,
+                            })
+                        }),
                     item: tells_items.then(|| item_of(report)),
                 },
             });
@@ -204,6 +228,21 @@ impl AdmClient for ScriptedAdm {
         };
         let batch = reports.iter().map(heard).collect();
         self.script(|script| script.batches.push(batch));
+    }
+
+    fn conclude_command(
+        &mut self,
+        _: i64,
+        id: i64,
+        outcome: &CommandOutcome,
+    ) -> Result<(), NadmError> {
+        self.script(|script| {
+            if script.is_full {
+                return Err(NadmError::Failed("no space left".into()));
+            }
+            script.concluded.push((id, outcome.clone()));
+            Ok(())
+        })
     }
 
     fn tick(&mut self, _: i64) {

@@ -12,7 +12,7 @@ use ambit_provisioning::{
 use ambit_store::{EventFilter, RecordFilter, Store};
 use serde_json::{Value, json};
 
-use super::{Request, afs, evidence, presence, subscribers};
+use super::{Request, afs, evidence, kept, presence, subscribers};
 use crate::failure::Failure;
 use crate::show;
 
@@ -60,6 +60,12 @@ pub(crate) fn change(
                 row(show::alarm(&alarm));
             }
         }
+        Request::CommandKeep {
+            devices,
+            operation,
+            lifetime_s,
+        } => return kept::keep(adm, devices, operation, *lifetime_s, now_ms, row),
+        Request::CommandWithdraw { ids } => return kept::withdraw(adm, ids, now_ms, row),
         Request::EvidenceTag { record } => return evidence::tag(adm, *record, row),
         Request::EvidenceCheckpoint => {
             if let Some(checkpoint) = adm.checkpoint(now_ms)? {
@@ -142,6 +148,9 @@ pub(crate) fn read(
         Request::AlarmList { all } => {
             store.alarms_for_each(*all, &mut |alarm| flow(row(show::alarm(&alarm))))?;
         }
+        Request::CommandList { device, all } => {
+            kept::list(store, device.as_deref(), *all, row)?;
+        }
         Request::EvidenceVerify { public_key } => {
             evidence::verify(store, public_key.as_deref(), row)?;
         }
@@ -167,6 +176,8 @@ pub(crate) fn read(
         | Request::AfSet { .. }
         | Request::AfRemove { .. }
         | Request::AfNewSecret { .. }
+        | Request::CommandKeep { .. }
+        | Request::CommandWithdraw { .. }
         | Request::SubscriberImport { .. }
         | Request::HomeNetworkKeyAdd { .. }
         | Request::HomeNetworkKeyList
@@ -182,7 +193,7 @@ pub(crate) fn read(
 }
 
 /// Kinds of events besides the outcomes of reports.
-const KINDS: [&str; 27] = [
+const KINDS: [&str; 32] = [
     "subscription_added",
     "subscription_removed",
     "af_added",
@@ -190,6 +201,11 @@ const KINDS: [&str; 27] = [
     "af_removed",
     "af_secret_changed",
     "af_refused",
+    "command_kept",
+    "kept_command_done",
+    "kept_command_failed",
+    "kept_command_expired",
+    "kept_command_withdrawn",
     "presence_halted",
     "presence_resumed",
     "alarm_acknowledged",
@@ -323,7 +339,7 @@ pub(super) fn device(text: &str) -> Result<Vec<u8>, Failure> {
 }
 
 /// The ID of a device that must be there, if one is asked for.
-fn known(store: &mut dyn Store, text: Option<&str>) -> Result<Option<Vec<u8>>, Failure> {
+pub(super) fn known(store: &mut dyn Store, text: Option<&str>) -> Result<Option<Vec<u8>>, Failure> {
     let Some(text) = text else {
         return Ok(None);
     };

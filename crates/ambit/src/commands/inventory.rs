@@ -59,9 +59,9 @@ pub(crate) struct How {
     seconds: u32,
     /// One JSON object a line, the last with the key "summary"; octets in hexadecimal.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
     #[command(flatten)]
-    place: Place,
+    pub(crate) place: Place,
 }
 
 const COLUMNS: &[(&str, usize)] = &[

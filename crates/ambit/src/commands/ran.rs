@@ -20,7 +20,7 @@ use ambit_ran::fleet::{
 };
 use ambit_ran::frame::SiteReader;
 use ambit_ran::gnb::{GnbConfig, ReaderConfig};
-use ambit_ran::net::{NetConfig, Progress, Stop, Summary, run};
+use ambit_ran::net::{NetConfig, Progress, Stop, Summary, run_observed};
 use ambit_ran::site::Site;
 use ambit_uicc::terminal::{AiotCredential, InProcess, Terminal, UsimCard};
 use clap::{Args, Subcommand};
@@ -34,12 +34,14 @@ use super::printed;
 use crate::card_dir::{self, CardDir, LockedMemory};
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::pcap::Pcap;
 
 /// Run readers and devices against a core.
 ///
 /// The devices come from the CSV that was imported into the core, keys included, or have the cards of a directory, or both.
-/// Each registers and then reports at its share of --rate. Their non-volatile memory (anchors, counters) is kept in a state file between runs, as real devices keep
-/// theirs. A core that is not there or goes away is waited for.
+/// Each registers and then reports at its share of --rate. Their non-volatile memory (anchors, counters, what was written to
+/// them, whether they are disabled) is kept in a state file between runs, as real devices keep theirs. A core that is not there
+/// or goes away is waited for.
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Ran {
@@ -81,6 +83,9 @@ pub(crate) struct Ran {
     /// The devices' non-volatile memory [default: FILE.state beside --devices, DIR.state beside --cards].
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
+    /// Write every N2 message to this new file, as a packet capture (pcap) that Wireshark and tshark read: NGAP on SCTP.
+    #[arg(long, value_name = "FILE")]
+    capture: Option<PathBuf>,
     /// Write what each device said and saw accepted, one JSON object an item.
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
@@ -125,6 +130,10 @@ impl Ran {
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
         let count = devices.len();
         let mut site = self.site(&config, devices, &state, seed)?;
+        let mut capture = match &self.capture {
+            Some(path) => Some(Pcap::create("--capture", path)?),
+            None => None,
+        };
         // From here on counters are used: a run that does not come to its end must not use them again.
         state.mark_in_use(&state_file)?;
 
@@ -144,17 +153,24 @@ impl Ran {
             .map(|s| s.saturating_add(self.linger).saturating_mul(1000));
         let bar = self.bar(count);
         let over_ms = self.seconds.map_or(u64::MAX, |s| s.saturating_mul(1000));
-        let summary = run(&mut site, &net, &stop, |progress| {
+        let mut observe = |unix_ms, way, gnb: usize, pdu: &[u8]| {
+            if let Some(capture) = &mut capture {
+                // gNBs count from 1, as connections do in the core's captures.
+                capture.write(unix_ms, way, gnb as u64 + 1, pdu);
+            }
+        };
+        let on_progress = |progress: &Progress| {
             show_progress(bar.as_ref(), progress);
             if progress.elapsed_ms >= over_ms && progress.pending == 0 {
                 stop.stop();
             }
-        });
+        };
+        let summary = run_observed(&mut site, &net, &stop, on_progress, Some(&mut observe));
         if let Some(bar) = bar {
             bar.finish_and_clear();
         }
         let summary = summary.map_err(|error| Failure::input("n2_invalid", error))?;
-        State::of(site.fleet()).write(&state_file)?;
+        State::of(site.fleet(), &state).write(&state_file)?;
         if let Some(path) = &self.ledger {
             write_ledger(path, site.fleet())
                 .map_err(|error| Failure::io(path.display(), &error))?;
@@ -260,7 +276,7 @@ impl Ran {
                 power_cycles: None,
                 power_on_ms: Some(rng.u64(0..POWER_ON_SPREAD_MS)),
             };
-            match (card, device.credential) {
+            let added = match (card, device.credential) {
                 (Some(CardIn::Usim(card)), _) => fleet.add_uicc(spec, card),
                 (Some(CardIn::Aiot(card)), _) => fleet.add_with_credential(spec, *card),
                 (None, CredentialKind::UiccAiot) => {
@@ -272,6 +288,12 @@ impl Ran {
                 }
                 (None, _) => fleet.add(spec),
             };
+            let is_restored = added.is_some_and(|index| fleet.restore(index, &kept));
+            if !is_restored {
+                let name = hex::encode(&device.device_id);
+                let message = format!("--state: device {name}: no such memory");
+                return Err(Failure::input("state_invalid", message));
+            }
         }
         let channel = Channel {
             delay_ms_min: 2,

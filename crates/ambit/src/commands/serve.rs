@@ -6,17 +6,14 @@ mod all;
 mod nrf;
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
 use ambit_aiotf::AiotfConfig;
 use ambit_aiotf::server::Observer;
-use ambit_ngap::capture::Capture;
 use ambit_protocol::AreaId;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
@@ -28,6 +25,7 @@ use crate::Place;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
+use crate::pcap::Pcap;
 
 /// Run a core: AIOTF, ADM and store in one process, or one function of it.
 ///
@@ -103,7 +101,16 @@ impl Serve {
         // Signals from here on end the core in order.
         let mut signals =
             Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure::io("signals", &error))?;
-        let observer = self.n2_capture.as_deref().map(capture).transpose()?;
+        let observer = match &self.n2_capture {
+            Some(path) => {
+                let mut capture = Pcap::create("--n2-capture", path)?;
+                let observer: Observer = Box::new(move |unix_ms, way, connection, pdu| {
+                    capture.write(unix_ms, way, connection, pdu);
+                });
+                Some(observer)
+            }
+            None => None,
+        };
         match self.function {
             None => all::run(&config, observer, &mut signals),
             Some(FunctionName::Adm) => adm::run(&config, &mut signals),
@@ -145,27 +152,6 @@ fn nrf_root(config: &Config) -> Result<&str, Failure> {
 pub(super) fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address)
         .map_err(|error| Failure::io(format!("{what}: cannot listen on {address}"), &error))
-}
-
-/// Writes what is seen to a new file. A file that cannot be written any more ends the capture, not the core.
-fn capture(path: &Path) -> Result<Observer, Failure> {
-    let failed = |error| Failure::io(format!("--n2-capture: {}", path.display()), &error);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
-    let mut file = options.open(path).map_err(failed)?;
-    file.write_all(&Capture::header()).map_err(failed)?;
-    let mut capture = Capture::default();
-    let mut file = Some(file);
-    let name = path.display().to_string();
-    Ok(Box::new(move |unix_ms, way, connection, pdu| {
-        let Some(out) = &mut file else {
-            return;
-        };
-        if let Err(error) = out.write_all(&capture.records(unix_ms, way, connection, pdu)) {
-            eprintln!("ambit: --n2-capture: {name}: {error}; nothing more is captured");
-            file = None;
-        }
-    }))
 }
 
 fn wait_for_lock(dir: &DataDir) -> Result<crate::data_dir::WriteLock, Failure> {

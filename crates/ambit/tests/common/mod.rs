@@ -122,6 +122,8 @@ pub struct Core {
     child: Child,
     pub n2: String,
     pub http: String,
+    /// What it said when it was ready.
+    pub ready: Value,
 }
 
 impl Drop for Core {
@@ -151,6 +153,7 @@ impl Core {
             child,
             n2: ready["n2"].as_str().unwrap().into(),
             http: ready["http"].as_str().unwrap().into(),
+            ready,
         }
     }
 

@@ -44,6 +44,11 @@ struct Faults {
 }
 
 impl FleetMemory {
+    /// The user memory of section 8.
+    pub fn user(&self) -> &[u8] {
+        self.octets.0.get(SLOTS_OCTETS..).unwrap_or_default()
+    }
+
     pub(super) fn set_faults(&mut self, faults: Option<MemoryFaults>) {
         self.faults = faults.map(|config| Faults {
             random: fastrand::Rng::with_seed(config.seed),

@@ -1,12 +1,14 @@
 //! One device of a fleet: its parts while it has no power, its state machine while it has, and what surrounds it.
 
-use ambit_device::{Device, PowerOnError, Profile, provision};
+use ambit_device::{Device, Memory, PowerOnError, Profile, SLOTS_OCTETS, provision, restore};
 
 use super::access::Contending;
 use super::credential::FleetCredential;
 use super::ledger::Ledger;
 use super::memory::{FleetMemory, MemoryFaults};
-use super::spec::{DeviceSpec, FleetCard, FleetDevice, PowerCyclesId, ScheduleId, SeededRandom};
+use super::spec::{
+    DeviceSpec, FleetCard, FleetDevice, PowerCyclesId, Remembered, ScheduleId, SeededRandom,
+};
 use crate::frame::{Access, RadioId, SiteReader};
 
 /// A device and its place, schedule and ledger.
@@ -166,6 +168,25 @@ impl Slot {
                 self.power = unchanged;
                 false
             }
+        }
+    }
+
+    /// Puts its memory back as it was. False when it has power, or the memory has no room for it.
+    pub(super) fn restore(&mut self, was: &Remembered) -> bool {
+        let Power::Off(parts) = &mut self.power else {
+            return false;
+        };
+        let memory = &mut parts.memory;
+        restore(memory, was.anchor, was.counter, was.disabled).is_ok()
+            && memory.write(SLOTS_OCTETS, &was.user).is_ok()
+    }
+
+    /// Its memory, unless it could not start.
+    pub(super) fn memory(&self) -> Option<&FleetMemory> {
+        match &self.power {
+            Power::On(device) => Some(device.memory()),
+            Power::Off(parts) => Some(&parts.memory),
+            Power::Failed(_) => None,
         }
     }
 

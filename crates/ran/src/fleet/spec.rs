@@ -53,6 +53,19 @@ pub struct DeviceSpec {
     pub power_on_ms: Option<u64>,
 }
 
+/// What a device remembers of an earlier run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remembered {
+    /// Its anchor (section 4).
+    pub anchor: Option<RandN>,
+    /// The last counter value it has used (section 6).
+    pub counter: u32,
+    /// Whether it obeyed PERMANENT DISABLE (section 8).
+    pub disabled: bool,
+    /// Its user memory, at most [`USER_MEMORY_OCTETS`]; what is left out is blank.
+    pub user: Vec<u8>,
+}
+
 /// When a device has something to say. Its times count from each power-on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {

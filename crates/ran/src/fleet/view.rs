@@ -50,6 +50,11 @@ impl<'a> DeviceView<'a> {
         self.0.device()
     }
 
+    /// Its user memory (section 8); `None` when it could not start.
+    pub fn user_memory(&self) -> Option<&'a [u8]> {
+        Some(self.0.memory()?.user())
+    }
+
     /// What it has said, oldest first.
     pub fn ledger(&self) -> impl Iterator<Item = &'a LedgerItem> + use<'a> {
         self.0.ledger.items()

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use ambit_adm_api::{
     AdmClient, AdmError, AfAccount, AfRefusal, AuthData, AuthDataSet, AuthenticationRequest,
-    AuthenticationResponse, Beacons, ChallengeId, DeviceProfile, DoaReport, Nadm, NadmError,
-    Outcome, RandD, RegistrationStep, SessionKey, Verdict,
+    AuthenticationResponse, Beacons, ChallengeId, CommandOutcome, DeviceProfile, DoaReport, Nadm,
+    NadmError, Outcome, RandD, RegistrationStep, SessionKey, Verdict,
 };
 use ambit_protocol::{DeviceForm, DeviceType, KAiotf, RandN, Suite, TagLen};
 use hyper::Method;
@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::af::{NOT_AUTHENTICATED, REFUSALS_MAX, af_of, refusals_json};
 use super::doa::{beacons_of, report_json, step_of, verdict_of};
+use super::kept::conclusion_json;
 use super::sec::authentication_json;
 use crate::client::ClientError;
 use crate::json::{Fields, set, to_base64};
@@ -163,6 +164,27 @@ impl AdmClient for RemoteAdm {
         let said = self.post("/doa-respond", Some(&body)).ok();
         said.and_then(|said| step_of(&said))
             .unwrap_or(RegistrationStep::silence(Outcome::AdmUnavailable))
+    }
+
+    fn conclude_command(
+        &mut self,
+        _: i64,
+        id: i64,
+        outcome: &CommandOutcome,
+    ) -> Result<(), NadmError> {
+        let body = conclusion_json(id, outcome);
+        match self.post("/doa-conclude-command", Some(&body)) {
+            Ok(_) => Ok(()),
+            // It would be said again for ever.
+            Err(ClientError::Refused {
+                status: 400 | 404 | 413 | 415,
+                ..
+            }) => Err(NadmError::Invalid {
+                field: "id",
+                rule: "must be a command that was given",
+            }),
+            Err(error) => Err(nadm_error(error)),
+        }
     }
 
     fn tick(&mut self, _: i64) {

@@ -13,11 +13,11 @@ use ambit_protocol::wire::{
     AUTHENTICATION_REQUEST_OCTETS, AUTHENTICATION_RESPONSE_OCTETS_MAX, DATA_OCTETS_MAX,
     REPORT_OCTETS_MAX,
 };
-use ambit_protocol::{AreaId, Cause, KAiotf, RandN};
+use ambit_protocol::{AreaId, Cause, RandN};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::{SharedAdm, ask, sec_access};
+use super::{SharedAdm, ask, kept, sec_access};
 use crate::clock::unix_ms;
 use crate::exchange::{Exchange, Reply};
 use crate::json::{Field, Fields, from_base64, set, to_base64};
@@ -36,12 +36,7 @@ const _: () = assert!(
 
 pub(super) fn routes(adm: &SharedAdm) -> Vec<Route> {
     let json = Takes::Json(&["application/json"]);
-    let (a, b, c, d) = (
-        Arc::clone(adm),
-        Arc::clone(adm),
-        Arc::clone(adm),
-        Arc::clone(adm),
-    );
+    let [a, b, c, d, e] = std::array::from_fn(|_| Arc::clone(adm));
     vec![
         Route::new(
             "doa_beacon",
@@ -75,6 +70,14 @@ pub(super) fn routes(adm: &SharedAdm) -> Vec<Route> {
             sec_access("nadm-sec:doa-respond:invoke"),
             json,
             move |exchange| respond(Arc::clone(&d), exchange),
+        ),
+        Route::new(
+            "doa_conclude_command",
+            Method::POST,
+            "/nadm-sec/v1/doa-conclude-command",
+            sec_access("nadm-sec:doa-conclude-command:invoke"),
+            json,
+            move |exchange| kept::conclude(Arc::clone(&e), exchange),
         ),
     ]
 }
@@ -179,12 +182,15 @@ async fn respond(adm: SharedAdm, exchange: Exchange) -> Result<Reply, Problem> {
 fn verdict_json(verdict: &Verdict) -> Value {
     let mut body = json!({ "outcome": verdict.outcome().name() });
     if let Verdict::Accept {
-        nas, session, item, ..
+        nas,
+        follow_on,
+        item,
+        ..
     } = verdict
     {
         set(&mut body, "accept", to_base64(nas.as_slice()));
-        if let Some(key) = session {
-            set(&mut body, "kAiotf", hex::encode(key.expose()));
+        if let Some(follow_on) = follow_on {
+            set(&mut body, "followOn", kept::follow_on_json(follow_on));
         }
         if let Some(item) = item {
             set(&mut body, "item", item_json(item));
@@ -292,11 +298,12 @@ pub(super) fn verdict_of(body: &Value) -> Option<Verdict> {
             .for_each(|(to, from)| *to = *from);
         Ok(octets.len())
     });
-    let key = fields.optional("kAiotf").and_then(|key| key.hex().ok());
+    // One that makes no sense is left out: the device waits for a while and goes on.
+    let follow_on = fields.optional("followOn").and_then(kept::follow_on_of);
     Some(Verdict::Accept {
         nas: nas.ok()?,
         outcome,
-        session: key.map(KAiotf::new),
+        follow_on: follow_on.map(Box::new),
         // What cannot be understood is not told; the device is answered all the same.
         item: fields.optional("item").and_then(|item| item_of(&item)),
     })

@@ -183,7 +183,16 @@ pub(super) async fn set_disabled(
     disabled: bool,
 ) -> Result<(), Fault> {
     let t = link.client.transaction().await?;
-    let change = super::allocate(&t, "change", 1).await?;
+    switch_off(&t, device, disabled).await?;
+    Ok(t.commit().await?)
+}
+
+pub(super) async fn switch_off(
+    t: &Transaction<'_>,
+    device: i64,
+    disabled: bool,
+) -> Result<(), Fault> {
+    let change = super::allocate(t, "change", 1).await?;
     let changed = t
         .execute(
             "UPDATE device SET disabled = $2, change = $3 WHERE id = $1",
@@ -192,7 +201,22 @@ pub(super) async fn set_disabled(
         .await?;
     match changed {
         0 => Err(StoreError::UnknownDevice { device }.into()),
-        _ => Ok(t.commit().await?),
+        _ => Ok(()),
+    }
+}
+
+/// Gives a device the next number of change, so that whoever follows looks at it again.
+pub(super) async fn note_change(t: &Transaction<'_>, device: i64) -> Result<(), Fault> {
+    let change = super::allocate(t, "change", 1).await?;
+    let changed = t
+        .execute(
+            "UPDATE device SET change = $2 WHERE id = $1",
+            &[&device, &change],
+        )
+        .await?;
+    match changed {
+        0 => Err(StoreError::UnknownDevice { device }.into()),
+        _ => Ok(()),
     }
 }
 

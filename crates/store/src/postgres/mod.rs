@@ -8,6 +8,7 @@ mod accept;
 mod afs;
 mod alarms;
 mod chains;
+mod commands;
 mod delivery;
 mod devices;
 mod events;
@@ -22,9 +23,10 @@ mod writer;
 
 use crate::checks;
 use crate::{
-    AfRow, AlarmRow, ChainRow, Challenge, CheckpointRow, DeviceRow, EventFilter, EventRow,
-    EvidenceFault, EvidenceHead, Insert, LastRecord, NewDevice, NewEvent, NewRecord, NewSubscriber,
-    RecordFilter, RecordRow, Registered, Store, StoreError, SubscriberRow,
+    AfRow, AlarmRow, ChainRow, Challenge, CheckpointRow, CommandEnd, CommandEnded, CommandFilter,
+    CommandRow, DeviceRow, EventFilter, EventRow, EvidenceFault, EvidenceHead, Insert, LastRecord,
+    NewCommand, NewDevice, NewEvent, NewRecord, NewSubscriber, RecordFilter, RecordRow, Registered,
+    Store, StoreError, SubscriberRow,
 };
 use accept::Acceptor;
 use fault::Fault;
@@ -502,6 +504,54 @@ impl Store for PostgresStore {
             }
         }
         Ok(())
+    }
+
+    fn commands_keep(&mut self, commands: &[NewCommand<'_>]) -> Result<Vec<i64>, StoreError> {
+        checks::commands(commands)?;
+        self.write(PATIENCE, async |link| {
+            let t = link.client.transaction().await?;
+            let ids = commands::keep(&t, commands).await?;
+            t.commit().await?;
+            Ok(ids)
+        })
+    }
+
+    fn commands_for_each(
+        &mut self,
+        filter: &CommandFilter,
+        f: &mut dyn FnMut(CommandRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.walk(
+            commands::PAGE,
+            |row| row.id,
+            async |link, after| commands::page(link, filter, after).await,
+            f,
+        )
+    }
+
+    fn command_give(
+        &mut self,
+        id: i64,
+        record: (u32, &[u8]),
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        self.write(PATIENCE, async |link| {
+            commands::give(link, id, record, now_ms).await
+        })
+    }
+
+    fn command_end(
+        &mut self,
+        id: i64,
+        end: &CommandEnd<'_>,
+        now_ms: i64,
+    ) -> Result<CommandEnded, StoreError> {
+        self.write(PATIENCE, async |link| {
+            let t = link.client.transaction().await?;
+            let ended = commands::end(&t, id, end, now_ms).await?;
+            t.commit().await?;
+            Ok(ended)
+        })
     }
 
     fn chain(&mut self, snid: &[u8; 9]) -> Result<Option<ChainRow>, StoreError> {

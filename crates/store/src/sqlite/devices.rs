@@ -135,6 +135,21 @@ pub(super) fn set_disabled(
     }
 }
 
+/// Gives a device the next number of change, so that whoever follows looks at it again.
+pub(super) fn note_change(t: &Transaction<'_>, device: i64) -> Result<(), StoreError> {
+    match t
+        .prepare_cached(concat!(
+            "UPDATE device SET change = ",
+            next_change!(),
+            " WHERE id = ?1"
+        ))?
+        .execute([device])?
+    {
+        0 => Err(StoreError::UnknownDevice { device }),
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn set_key(
     t: &Transaction<'_>,
     device: i64,

@@ -4,6 +4,7 @@ mod accept;
 mod afs;
 mod alarms;
 mod chains;
+mod commands;
 mod delivery;
 mod devices;
 mod events;
@@ -16,9 +17,10 @@ mod tests;
 
 use crate::checks;
 use crate::{
-    AfRow, AlarmRow, ChainRow, Challenge, CheckpointRow, DeviceRow, EventFilter, EventRow,
-    EvidenceFault, EvidenceHead, Insert, LastRecord, NewDevice, NewEvent, NewRecord, NewSubscriber,
-    RecordFilter, RecordRow, Registered, Store, StoreError, SubscriberRow,
+    AfRow, AlarmRow, ChainRow, Challenge, CheckpointRow, CommandEnd, CommandEnded, CommandFilter,
+    CommandRow, DeviceRow, EventFilter, EventRow, EvidenceFault, EvidenceHead, Insert, LastRecord,
+    NewCommand, NewDevice, NewEvent, NewRecord, NewSubscriber, RecordFilter, RecordRow, Registered,
+    Store, StoreError, SubscriberRow,
 };
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::ops::ControlFlow;
@@ -365,6 +367,37 @@ impl Store for SqliteStore {
         f: &mut dyn FnMut(AfRow) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         self.read(|t| afs::for_each(t, f))
+    }
+
+    fn commands_keep(&mut self, commands: &[NewCommand<'_>]) -> Result<Vec<i64>, StoreError> {
+        checks::commands(commands)?;
+        self.write(|t| commands::keep(t, commands))
+    }
+
+    fn commands_for_each(
+        &mut self,
+        filter: &CommandFilter,
+        f: &mut dyn FnMut(CommandRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.read(|t| commands::for_each(t, filter, f))
+    }
+
+    fn command_give(
+        &mut self,
+        id: i64,
+        record: (u32, &[u8]),
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        self.write(|t| commands::give(t, id, record, now_ms))
+    }
+
+    fn command_end(
+        &mut self,
+        id: i64,
+        end: &CommandEnd<'_>,
+        now_ms: i64,
+    ) -> Result<CommandEnded, StoreError> {
+        self.write(|t| commands::end(t, id, end, now_ms))
     }
 
     fn chain(&mut self, snid: &[u8; 9]) -> Result<Option<ChainRow>, StoreError> {

@@ -22,6 +22,7 @@ const MIGRATIONS: &[Migration] = &[
     (include_str!("schema_6.sql"), None),
     (include_str!("schema_7.sql"), None),
     (include_str!("schema_8.sql"), None),
+    (include_str!("schema_9.sql"), None),
 ];
 
 /// What changes the schema, and what then has to be computed for the rows there are.

@@ -1,4 +1,5 @@
-//! The non-volatile memory of emulated devices, kept between runs: anchors and counters.
+//! The non-volatile memory of emulated devices, kept between runs: anchors, counters, user memory, and who is
+//! permanently disabled.
 //!
 //! A run that was cut short leaves its file marked as in use. Its devices then skip their counters ahead, as a device must
 //! whose last write is in doubt: a counter value is never used twice, and recovery (section 6) brings the network along.
@@ -9,13 +10,16 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use ambit_protocol::RandN;
-use ambit_ran::fleet::Fleet;
+use ambit_ran::fleet::{Fleet, Remembered};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
 /// How far counters skip after a run that was cut short: more than a run is likely to have used.
 const SKIP: u32 = 100_000;
+
+/// What memory that was never written holds.
+const BLANK: u8 = 0xff;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct State {
@@ -30,13 +34,11 @@ struct Kept {
     /// RAND_n, 16 octets in hexadecimal.
     anchor: Option<String>,
     counter: u32,
-}
-
-/// What a device remembers.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Remembered {
-    pub(super) anchor: Option<RandN>,
-    pub(super) counter: u32,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    disabled: bool,
+    /// The user memory, in hexadecimal, without the blank octets at its end.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    user: String,
 }
 
 impl State {
@@ -61,15 +63,24 @@ impl State {
         Ok(state)
     }
 
-    /// What the devices of a fleet remember now.
-    pub(super) fn of(fleet: &Fleet) -> Self {
+    /// What the devices of a fleet remember now. Those that had no power remember what they did.
+    pub(super) fn of(fleet: &Fleet, before: &Self) -> Self {
         let devices = fleet.devices().filter_map(|view| {
-            let device = view.device()?;
+            let id = hex::encode(view.device_id());
+            let Some(device) = view.device() else {
+                let kept = before.devices.get(&id)?.clone();
+                return Some((id, kept));
+            };
+            let user = view.user_memory().unwrap_or_default();
+            let blank = user.iter().rev().take_while(|octet| **octet == BLANK);
+            let written = user.len() - blank.count();
             let kept = Kept {
                 anchor: device.anchor().map(|anchor| hex::encode(anchor.octets())),
                 counter: device.counter(),
+                disabled: device.is_disabled(),
+                user: hex::encode(user.get(..written).unwrap_or_default()),
             };
-            Some((hex::encode(view.device_id()), kept))
+            Some((id, kept))
         });
         Self {
             in_use: false,
@@ -83,8 +94,8 @@ impl State {
             // A cut-short run may have been its first.
             let counter = if self.in_use { SKIP } else { 0 };
             return Remembered {
-                anchor: None,
                 counter,
+                ..Remembered::default()
             };
         };
         let anchor = kept.anchor.as_ref().and_then(|text| {
@@ -95,6 +106,8 @@ impl State {
         Remembered {
             anchor,
             counter: kept.counter,
+            disabled: kept.disabled,
+            user: hex::decode(&kept.user).unwrap_or_default(),
         }
     }
 
