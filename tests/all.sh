@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(pcscd vsmartcard-vpcd opensc pcsc-tools python3-pyscard libpcsclite-dev pkgconf postgresql)
+packages=(pcscd vsmartcard-vpcd opensc pcsc-tools python3-pyscard libpcsclite-dev pkgconf postgresql mosquitto)
 missing() {
     for package in "${packages[@]}"; do
         dpkg-query -W -f='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || echo "$package"

@@ -22,6 +22,7 @@ pub(crate) mod subscriber;
 pub(crate) mod subscription;
 pub(crate) mod uicc;
 pub(crate) mod vectors;
+pub(crate) mod watch;
 
 use std::fs::File;
 use std::io::{self, Read, stdin};

@@ -7,8 +7,10 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ambit_adm::{Adm, AdmConfig, Entropy, Kek, system_entropy};
+use ambit_nef::delivery::OpenStore;
 use ambit_store::{DeliveryStore, FILE_NAME, PostgresStore, PostgresUrl, SqliteStore, Store};
 
 use crate::config::Config;
@@ -107,9 +109,17 @@ impl DataDir {
 
     /// Opens the store to change subscriptions and their positions, beside the core that has the lock. There must be a store.
     pub(crate) fn open_deliveries(&self) -> Result<Box<dyn DeliveryStore>, Failure> {
-        Ok(match &self.database {
-            Some(url) => Box::new(PostgresStore::open(url, None)?),
-            None => Box::new(SqliteStore::open(&self.store_file())?),
+        Ok((self.deliveries())()?)
+    }
+
+    /// What opens the store as [`DataDir::open_deliveries`] does, again and again.
+    pub(crate) fn deliveries(&self) -> OpenStore {
+        let (database, file) = (self.database.clone(), self.store_file());
+        Arc::new(move || {
+            Ok(match &database {
+                Some(url) => Box::new(PostgresStore::open(url, None)?),
+                None => Box::new(SqliteStore::open(&file)?),
+            })
         })
     }
 

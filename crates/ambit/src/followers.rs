@@ -1,4 +1,4 @@
-//! What runs beside the engine and follows the records: charging and presence. Each follower has a thread and a connection to the store of
+//! What runs beside the engine and follows the records: charging, presence and delivery. Each follower has a thread and a connection to the store of
 //! its own, for reading; the engine waits for none of them.
 
 use std::fs;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use ambit_adm::{Severity, Subject};
 use ambit_aiotf::server::unix_ms;
 use ambit_nef::charging::{Charging, ChargingError};
+use ambit_nef::delivery::Delivery;
 use ambit_nef::presence::{Change, Expectation, Follower, Seen};
 use ambit_protocol::AreaId;
 use ambit_store::{RecordFilter, Store, StoreError};
@@ -20,6 +21,7 @@ use serde_json::json;
 use crate::admin::AdmOwner;
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::delivery::{self, StreamSlot};
 use crate::failure::Failure;
 use crate::online::{self, Counts, Way};
 use crate::show;
@@ -34,6 +36,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Followers {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
+    delivery: Delivery,
 }
 
 impl Followers {
@@ -42,10 +45,15 @@ impl Followers {
         config: &Config,
         dir: &DataDir,
         engine: &impl AdmOwner,
+        streams: &StreamSlot,
     ) -> Result<Self, Failure> {
+        let delivery = delivery::start(config, dir, engine)?;
+        // Set once: there is one delivery in a process.
+        let _ = streams.set(delivery.streams());
         let mut followers = Self {
             stop: Arc::default(),
             threads: Vec::new(),
+            delivery,
         };
         if let Some(config) = config.charging()? {
             let fault = |error: ChargingError| (error.name(), error.to_string());
@@ -92,6 +100,8 @@ impl Followers {
 
     /// Ends them, once they have seen every record there is, or cannot. The engine must have ended.
     pub(crate) fn stop(self) {
+        // What is not delivered yet is delivered at the next start.
+        drop(self.delivery);
         self.stop.store(true, Ordering::SeqCst);
         for thread in self.threads {
             let _ = thread.join();

@@ -1,4 +1,6 @@
-//! `/health` and `/metrics` (Prometheus text) over HTTP/1.1.
+//! `/health`, `/metrics` (Prometheus text) and the streams of subscriptions over HTTP/1.1.
+
+mod events;
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
@@ -10,7 +12,7 @@ use ambit_adm::Adm;
 use ambit_adm_api::{AdmClient, Tally};
 use ambit_aiotf::{Aiotf, Status};
 use ambit_sbi::namf::aiotf::{LinkStatus, Links};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE};
 use hyper::server::conn::http1;
@@ -24,8 +26,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 
+use crate::delivery::StreamSlot;
 use crate::failure::Failure;
 use crate::online::ChfSnapshot;
+
+/// What is answered: a text, or one that goes on.
+type Body = Either<Full<Bytes>, events::Chunks>;
 
 /// Requests served at once; further connections wait.
 const CONNECTIONS_MAX: usize = 256;
@@ -37,7 +43,11 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) type Source = Arc<dyn Fn() -> Option<Snapshot> + Send + Sync>;
 
 /// Serves on a listener from a thread of its own, until the process ends.
-pub(crate) fn start(listener: TcpListener, source: Source) -> Result<SocketAddr, Failure> {
+pub(crate) fn start(
+    listener: TcpListener,
+    source: Source,
+    streams: StreamSlot,
+) -> Result<SocketAddr, Failure> {
     let failed = |error: std::io::Error| Failure::io("http", &error);
     let local_addr = listener.local_addr().map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
@@ -47,12 +57,12 @@ pub(crate) fn start(listener: TcpListener, source: Source) -> Result<SocketAddr,
         .map_err(failed)?;
     thread::Builder::new()
         .name("http".into())
-        .spawn(move || runtime.block_on(listen(listener, source)))
+        .spawn(move || runtime.block_on(listen(listener, source, streams)))
         .map_err(failed)?;
     Ok(local_addr)
 }
 
-async fn listen(listener: TcpListener, source: Source) {
+async fn listen(listener: TcpListener, source: Source, streams: StreamSlot) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
         return;
     };
@@ -65,9 +75,11 @@ async fn listen(listener: TcpListener, source: Source) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let source = Arc::clone(&source);
+        let (source, streams) = (Arc::clone(&source), Arc::clone(&streams));
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer(request, Arc::clone(&source)));
+            let service = service_fn(move |request| {
+                answer(request, Arc::clone(&source), Arc::clone(&streams))
+            });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
@@ -84,31 +96,49 @@ async fn listen(listener: TcpListener, source: Source) {
 async fn answer(
     request: Request<Incoming>,
     source: Source,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+    streams: StreamSlot,
+) -> Result<Response<Body>, Infallible> {
+    if let Some(id) = events::subscription(request.uri().path()) {
+        let id = id.to_owned();
+        return Ok(events::answer(&request, &id, streams.get()).await);
+    }
+    let answered = look(request, source, &streams).await;
+    Ok(answered.map(Body::Left))
+}
+
+/// Health and metrics.
+async fn look(
+    request: Request<Incoming>,
+    source: Source,
+    streams: &StreamSlot,
+) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".into());
         response
             .headers_mut()
             .insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
-        return Ok(response);
+        return response;
     }
     let path = request.uri().path().to_owned();
     // The engine answers between two batches; its queue is bounded, so the wait is.
     let snapshot = tokio::task::spawn_blocking(move || source()).await;
-    let Ok(Some(snapshot)) = snapshot else {
-        return Ok(text(
+    let Ok(Some(mut snapshot)) = snapshot else {
+        return text(
             StatusCode::SERVICE_UNAVAILABLE,
             "the core has stopped\n".into(),
-        ));
+        );
     };
-    Ok(match path.as_str() {
+    if let Some(streams) = streams.get() {
+        snapshot.deliveries = streams.tally().counts();
+    }
+    match path.as_str() {
         "/health" => snapshot.health(),
         "/metrics" => snapshot.metrics(),
         _ => text(
             StatusCode::NOT_FOUND,
-            "only /health and /metrics are here\n".into(),
+            "only /health, /metrics and /subscriptions/ID/events are here\n".into(),
         ),
-    })
+    }
 }
 
 /// What a function says of itself.
@@ -124,6 +154,8 @@ pub(crate) struct Snapshot {
     pub(crate) callbacks: Vec<(&'static str, u64)>,
     /// Of an NRF: functions registered.
     pub(crate) nf_instances: Option<usize>,
+    /// What became of messages to subscribers, by kind of sink and outcome.
+    pub(crate) deliveries: Vec<(&'static str, &'static str, u64)>,
     /// Whether the NRF has taken the last registration or heartbeat.
     pub(crate) registered: Option<bool>,
     /// Online charging, where it is on.
@@ -264,6 +296,15 @@ impl Snapshot {
                     .inc_by(*count);
             }
             registry.register("callbacks", "What became of notifications", callbacks);
+        }
+        if !self.deliveries.is_empty() {
+            let deliveries = Family::<Vec<(&str, &str)>, Counter>::default();
+            for (sink, outcome, count) in &self.deliveries {
+                let labels = vec![("sink", *sink), ("outcome", *outcome)];
+                deliveries.get_or_create(&labels).inc_by(*count);
+            }
+            let help = "Messages to subscribers by sink and outcome";
+            registry.register("deliveries", help, deliveries);
         }
         if let Some(aiotf) = &self.aiotf {
             let n2 = Family::<Vec<(&str, &str)>, Counter>::default();

@@ -64,6 +64,7 @@ enum Command {
     Presence(commands::presence::Presence),
     #[command(subcommand)]
     Alarm(commands::alarm::Alarm),
+    Watch(commands::watch::Watch),
     #[command(subcommand)]
     Subscription(commands::subscription::Subscription),
     #[command(subcommand)]
@@ -127,6 +128,7 @@ fn main() -> ExitCode {
         Command::Event(command) => command.run(),
         Command::Presence(command) => command.run(),
         Command::Alarm(command) => command.run(),
+        Command::Watch(command) => command.run(),
         Command::Subscription(command) => command.run(),
         Command::Af(command) => command.run(),
         Command::Evidence(command) => command.run(),

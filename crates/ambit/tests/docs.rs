@@ -92,6 +92,7 @@ fn every_command_has_a_help_that_says_what_it_does_and_stands_in_the_reference()
         "alarm",
         "subscription",
         "af",
+        "watch",
     ] {
         assert!(help.contains(command));
         assert!(

@@ -4,6 +4,7 @@
 //! speed meets both and a round that another process interrupts is one of many. Figures are medians over rounds.
 
 mod crypto;
+mod delivery;
 mod fleet;
 mod measure;
 mod postgres;
@@ -13,6 +14,7 @@ mod table;
 use serde::Serialize;
 
 pub use crypto::crypto;
+pub use delivery::delivery;
 pub use measure::Sample;
 pub use postgres::postgres;
 pub use search::search;
@@ -21,7 +23,7 @@ pub use table::table;
 /// One figure.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figure {
-    /// `crypto`, `search`, `table` or `postgres`.
+    /// `crypto`, `search`, `table`, `postgres` or `delivery`.
     pub bench: &'static str,
     /// What was measured.
     pub what: String,

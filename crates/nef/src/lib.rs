@@ -5,6 +5,7 @@
 //! of the records up to there, so that `kill -9` loses and doubles nothing.
 
 pub mod charging;
+pub mod delivery;
 mod lookup;
 pub mod online;
 pub mod presence;

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use ambit_store::{DeliveryStore, NewSubscription, RecordFilter, StoreError, SubscriptionRow};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use check::target;
 pub use check::{Rules, SubscriptionError};
 pub use entitlement::{Devices, Entitlement, EntitlementTable, Entitlements, Scope};
 pub use guard::{AddressRange, Guard, GuardError};

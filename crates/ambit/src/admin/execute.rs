@@ -232,6 +232,7 @@ fn known_kind(kind: Option<&str>) -> Result<(), Failure> {
     let outcomes = Outcome::ALL.iter().map(|outcome| outcome.name());
     let kinds: Vec<&str> = KINDS
         .into_iter()
+        .chain(ambit_nef::delivery::NOTICES)
         .chain(outcomes.filter(|name| !name.starts_with("accepted")))
         .collect();
     match kind {

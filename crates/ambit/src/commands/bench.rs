@@ -18,6 +18,7 @@ pub(crate) enum Bench {
     Search(Search),
     Table(Table),
     Postgres(Postgres),
+    Delivery(Delivery),
 }
 
 /// The crypto of one exchange, network side, in every suite, beside its bare AES.
@@ -45,6 +46,15 @@ pub(crate) struct Search {
 /// Needs PostgreSQL installed; the server is made in a temporary directory and gone afterwards.
 #[derive(Args)]
 pub(crate) struct Postgres {
+    /// One JSON object a figure.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What delivery adds to an acceptance: durable acceptances a second with two subscriptions delivered and without, in alternating
+/// rounds of one process.
+#[derive(Args)]
+pub(crate) struct Delivery {
     /// One JSON object a figure.
     #[arg(long)]
     json: bool,
@@ -82,6 +92,7 @@ impl Bench {
                 Ok(())
             }),
             Self::Postgres(command) => print(command.json, bench::postgres),
+            Self::Delivery(command) => print(command.json, bench::delivery),
             Self::Table(command) => print(command.json, |each| bench::table(command.devices, each)),
         }
     }

@@ -91,7 +91,7 @@ struct SinkArgs {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum WhatArg {
+pub(super) enum WhatArg {
     /// Accepted reports.
     Data,
     /// Devices that appear, move, fall silent, go missing, return.

@@ -13,6 +13,7 @@ use super::{bind_http, bind_sbi, nrf_root, serve_until, wait_for_lock};
 use crate::admin::AdminServer;
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::delivery::StreamSlot;
 use crate::failure::Failure;
 use crate::followers::Followers;
 use crate::http::{self, AdmSnapshot, Snapshot};
@@ -45,9 +46,10 @@ pub(super) fn run(config: &Config, signals: &mut Signals) -> Result<(), Failure>
             })
         }
     };
-    let http = http::start(http, Arc::new(source))?;
+    let streams = StreamSlot::default();
+    let http = http::start(http, Arc::new(source), Arc::clone(&streams))?;
     let admin = AdminServer::start(&dir, engine.handle(), config.subscription_rules()?)?;
-    let mut followers = Followers::start(config, &dir, &engine.handle())?;
+    let mut followers = Followers::start(config, &dir, &engine.handle(), &streams)?;
     if let Some(counts) = &chf_counts {
         followers.charge_online(config, &dir, &engine.handle(), &function.way(&nrf), counts)?;
     }

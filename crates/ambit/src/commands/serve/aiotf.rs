@@ -70,7 +70,7 @@ pub(super) fn run(
             })
         }
     };
-    let http = http::start(http, Arc::new(source))?;
+    let http = http::start(http, Arc::new(source), Arc::default())?;
     let n2 = server.local_addr().to_string();
     let ready = json!({ "n2": n2, "sbi": sbi.to_string(), "http": http.to_string() });
     serve_until(&ready, signals)?;

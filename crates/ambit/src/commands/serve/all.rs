@@ -23,6 +23,7 @@ use crate::admin::AdminServer;
 use crate::amf::{self, Behind};
 use crate::config::Config;
 use crate::data_dir::{DataDir, instance_id};
+use crate::delivery::StreamSlot;
 use crate::failure::Failure;
 use crate::followers::Followers;
 use crate::http::{self, AdmSnapshot, AiotfSnapshot, Snapshot};
@@ -54,6 +55,7 @@ pub(super) fn run(
         false => None,
     };
     let chf_counts = config.chf()?.map(|_| Arc::<Counts>::default());
+    let streams = StreamSlot::default();
     let http = {
         let engine = server.engine();
         let chf_counts = chf_counts.clone();
@@ -80,10 +82,10 @@ pub(super) fn run(
             snapshot.chf = chf_counts.as_ref().map(|counts| counts.take());
             Some(snapshot)
         };
-        http::start(http, Arc::new(source))?
+        http::start(http, Arc::new(source), Arc::clone(&streams))?
     };
     let admin = AdminServer::start(&dir, server.engine(), config.subscription_rules()?)?;
-    let mut followers = Followers::start(config, &dir, &server.engine())?;
+    let mut followers = Followers::start(config, &dir, &server.engine(), &streams)?;
     if let Some(counts) = &chf_counts {
         let way = match services.as_ref().and_then(Services::way) {
             Some(way) => way,

@@ -26,7 +26,7 @@ pub(super) fn run(config: &Config, signals: &mut Signals) -> Result<(), Failure>
             ..Snapshot::default()
         })
     };
-    let http = http::start(bind_http(config)?, Arc::new(source))?;
+    let http = http::start(bind_http(config)?, Arc::new(source), Arc::default())?;
     let ready = json!({ "sbi": sbi.to_string(), "http": http.to_string() });
     serve_until(&ready, signals)
 }
