@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ambit_nef::subscription::{Filter, Sink, What};
 use ambit_provisioning::parse_device_id;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::record::since;
 use super::{inventory, one, print_rows};
@@ -62,19 +62,19 @@ pub(crate) struct Add {
 }
 
 #[derive(Args)]
-#[group(required = true, multiple = false, id = "sink")]
+#[command(group(ArgGroup::new("to").required(true)))]
 struct SinkArgs {
     /// Post signed CloudEvents to this URL.
-    #[arg(long, value_name = "URL", group = "sink")]
+    #[arg(long, value_name = "URL", group = "to")]
     callback: Option<String>,
     /// Publish to this MQTT 5 broker: mqtts://HOST[:PORT].
-    #[arg(long, value_name = "URL", group = "sink", requires = "topic")]
+    #[arg(long, value_name = "URL", group = "to", requires = "topic")]
     mqtt: Option<String>,
     /// Server-sent events, at /subscriptions/ID/events of the core's HTTP address.
-    #[arg(long, group = "sink")]
+    #[arg(long, group = "to")]
     stream: bool,
     /// Append lines of JSON to this file.
-    #[arg(long, value_name = "PATH", group = "sink")]
+    #[arg(long, value_name = "PATH", group = "to")]
     file: Option<PathBuf>,
     /// With --callback: several messages in one request.
     #[arg(long, requires = "callback")]
