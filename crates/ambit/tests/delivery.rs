@@ -126,10 +126,10 @@ fn is_f0(record: &Value) -> bool {
 /// A sink in a bad mood: now and then it fails, is slow, hangs up, or takes a message and says nothing.
 fn moody() -> Decide {
     Arc::new(|_, _| match fastrand::u16(0..1000) {
-        0..30 => Answer::Status(503),
-        30..45 => Answer::HangUp,
-        45..60 => Answer::TakeAndHangUp,
-        60..70 => Answer::Late(200, Duration::from_millis(fastrand::u64(20..200))),
+        0..10 => Answer::Status(503),
+        10..20 => Answer::HangUp,
+        20..30 => Answer::TakeAndHangUp,
+        30..35 => Answer::Late(200, Duration::from_millis(fastrand::u64(20..200))),
         _ => Answer::Status(204),
     })
 }
