@@ -188,7 +188,7 @@ impl Selector {
         let filter = &self.subscription.filter;
         let wanted = |what: &What| match (&event.device_id, event.area_id) {
             (Some(id), area) => {
-                let area = area.as_ref().map_or(&[][..], std::slice::from_ref);
+                let area = area.as_slice();
                 self.takes(*what, id, fleet.unwrap_or_default(), area, may)
             }
             // Of a place: for those who may hear of every device there.
