@@ -120,7 +120,7 @@ fn count(of: &BTreeMap<String, Vec<i64>>) -> usize {
 
 fn is_f0(record: &Value) -> bool {
     let id = record["device_id"].as_str().unwrap();
-    u32::from_str_radix(id, 16).unwrap() % 2 == 0
+    u32::from_str_radix(id, 16).unwrap().is_multiple_of(2)
 }
 
 /// A sink in a bad mood: now and then it fails, is slow, hangs up, or takes a message and says nothing.
