@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::amf::AmfPlace;
 use crate::delivery::DeliveryConfig;
 use crate::failure::Failure;
+use crate::nef::NefConfig;
 use crate::sbi::SbiConfig;
 
 /// The whole file.
@@ -49,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) sbi: SbiConfig,
     /// gNBs behind an AMF.
     pub(crate) amf: AmfPlace,
+    /// What AFs are offered.
+    pub(crate) nef: NefConfig,
 }
 
 /// Where the store is; by default in the data directory.
@@ -223,6 +226,7 @@ impl Default for Config {
             fleet: Vec::new(),
             sbi: SbiConfig::default(),
             amf: AmfPlace::default(),
+            nef: NefConfig::default(),
         }
     }
 }

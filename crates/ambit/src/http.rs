@@ -148,8 +148,10 @@ pub(crate) struct Snapshot {
     pub(crate) aiotf: Option<AiotfSnapshot>,
     /// Of an ADM.
     pub(crate) adm: Option<AdmSnapshot>,
-    /// Requests on the SBI, by operation and status.
+    /// Requests on the SBI and of AFs, by operation and status.
     pub(crate) sbi: Vec<(&'static str, u16, u64)>,
+    /// Of a NEF: what became of notifications to AFs.
+    pub(crate) nef: Vec<(&'static str, u64)>,
     /// What became of notifications, by name.
     pub(crate) callbacks: Vec<(&'static str, u64)>,
     /// Of an NRF: functions registered.
@@ -305,6 +307,17 @@ impl Snapshot {
             }
             let help = "Messages to subscribers by sink and outcome";
             registry.register("deliveries", help, deliveries);
+        }
+        if !self.nef.is_empty() {
+            let told = Family::<Vec<(&str, &str)>, Counter>::default();
+            for (name, count) in &self.nef {
+                told.get_or_create(&vec![("result", *name)]).inc_by(*count);
+            }
+            registry.register(
+                "af_notifications",
+                "Notifications to AFs, by what became of them",
+                told,
+            );
         }
         if let Some(aiotf) = &self.aiotf {
             let n2 = Family::<Vec<(&str, &str)>, Counter>::default();

@@ -10,6 +10,7 @@ mod delivery;
 mod failure;
 mod followers;
 mod http;
+mod nef;
 mod online;
 mod pcap;
 mod sbi;

@@ -160,6 +160,18 @@ impl Function {
         Ok((address, router))
     }
 
+    /// Where peers reach what it serves on a listener.
+    pub(crate) fn root(&self, listener: &TcpListener) -> Result<String, Failure> {
+        let address = listener
+            .local_addr()
+            .map_err(|error| Failure::io("sbi", &error))?;
+        let scheme = self.scheme();
+        Ok(match &self.config.host {
+            Some(host) => format!("{scheme}://{host}:{}", address.port()),
+            None => format!("{scheme}://{address}"),
+        })
+    }
+
     /// The scheme that it serves.
     pub(crate) const fn scheme(&self) -> &'static str {
         if self.credentials.is_some() {

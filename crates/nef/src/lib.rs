@@ -6,6 +6,7 @@
 
 pub mod charging;
 pub mod delivery;
+pub mod exposure;
 mod lookup;
 pub mod online;
 pub mod presence;

@@ -3,6 +3,7 @@
 mod adm;
 mod aiotf;
 mod all;
+mod nef;
 mod nrf;
 
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ use crate::pcap::Pcap;
 /// Makes the data directory and its key-encryption key when they are not there. When ready, prints one line of JSON with
 /// its addresses on standard output. SIGTERM or SIGINT ends it cleanly; a core that was killed goes on where it stopped.
 ///
-/// `serve adm`, `serve aiotf` and `serve nrf` run one function each; they find each other through the NRF and talk HTTP/2
+/// `serve adm`, `serve aiotf`, `serve nef` and `serve nrf` run one function each; they find each other through the NRF and talk HTTP/2
 /// with mutual TLS and access tokens (`ambit pki` makes what that needs). Only the ADM has a data directory.
 #[derive(Args)]
 pub(crate) struct Serve {
@@ -50,9 +51,13 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE")]
     n2_capture: Option<PathBuf>,
     /// Address of the service-based interface. Port 0 picks a free one [default: 127.0.0.1 with port 29510 (NRF), 29369
-    /// (ADM), 29569 (AIOTF)].
+    /// (ADM), 29569 (AIOTF), 29523 (NEF)].
     #[arg(long, value_name = "ADDR")]
     sbi: Option<SocketAddr>,
+    /// Address for AFs. A core that is all in one has a NEF only with it. Port 0 picks a free one [default of `serve nef`:
+    /// 127.0.0.1:29522].
+    #[arg(long, value_name = "ADDR")]
+    nef: Option<SocketAddr>,
     /// The NRF: https://HOST:PORT.
     #[arg(long, value_name = "URI")]
     nrf: Option<String>,
@@ -76,6 +81,8 @@ enum FunctionName {
     Adm,
     /// An AIOTF; any number of them.
     Aiotf,
+    /// The NEF, for AFs.
+    Nef,
     /// The NRF.
     Nrf,
 }
@@ -89,6 +96,7 @@ impl Serve {
         config.n2.listen = self.n2.or(config.n2.listen);
         config.http.listen = self.http.or(config.http.listen);
         config.sbi.listen = self.sbi.or(config.sbi.listen);
+        config.nef.listen = self.nef.or(config.nef.listen);
         config.sbi.nrf = self.nrf.or(config.sbi.nrf);
         config.sbi.pki = self.pki.or(config.sbi.pki);
         config.amf.gnbs.extend(self.amf_gnb);
@@ -97,6 +105,7 @@ impl Serve {
         config.charging()?;
         config.chf()?;
         config.expectation()?;
+        config.nef.check(&config)?;
         config.subscription_rules()?;
         // Signals from here on end the core in order.
         let mut signals =
@@ -115,6 +124,7 @@ impl Serve {
             None => all::run(&config, observer, &mut signals),
             Some(FunctionName::Adm) => adm::run(&config, &mut signals),
             Some(FunctionName::Aiotf) => aiotf::run(&config, observer, &mut signals),
+            Some(FunctionName::Nef) => nef::run(&config, &mut signals),
             Some(FunctionName::Nrf) => nrf::run(&config, &mut signals),
         }
     }

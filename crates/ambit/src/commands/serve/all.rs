@@ -27,6 +27,7 @@ use crate::delivery::StreamSlot;
 use crate::failure::Failure;
 use crate::followers::Followers;
 use crate::http::{self, AdmSnapshot, AiotfSnapshot, Snapshot};
+use crate::nef::Nef;
 use crate::online::{Counts, Way};
 use crate::sbi::{Function, issuer, nth_address};
 
@@ -56,8 +57,19 @@ pub(super) fn run(
     };
     let chf_counts = config.chf()?.map(|_| Arc::<Counts>::default());
     let streams = StreamSlot::default();
+    let nef = match config.nef.listen {
+        Some(_) => {
+            let runtime = Runtime::start().map_err(|error| Failure::io("nef", &error))?;
+            let shared: SharedAdm = Arc::new(InEngine(server.engine()));
+            let nef = Nef::start(config, &runtime, None, &shared, Arc::new(server.engine()))?;
+            Some((nef, runtime))
+        }
+        None => None,
+    };
     let http = {
         let engine = server.engine();
+        let exposure = nef.as_ref().map(|(nef, _)| Arc::clone(&nef.exposure));
+        let nef_router = nef.as_ref().map(|(nef, _)| Arc::clone(&nef.router));
         let chf_counts = chf_counts.clone();
         let routers = services.as_ref().map(|services| services.routers.clone());
         let callbacks = services
@@ -76,7 +88,8 @@ pub(super) fn run(
                 .ok()?;
             let links = links.as_ref();
             snapshot.aiotf = snapshot.aiotf.map(|aiotf| aiotf.with(links));
-            let routers = routers.iter().flatten();
+            snapshot.nef = exposure.iter().flat_map(|nef| nef.counts()).collect();
+            let routers = routers.iter().flatten().chain(&nef_router);
             snapshot.sbi = routers.flat_map(|router| router.counts()).collect();
             snapshot.callbacks = callbacks.as_ref().map(|c| c.get()).unwrap_or_default();
             snapshot.chf = chf_counts.as_ref().map(|counts| counts.take());
@@ -98,7 +111,14 @@ pub(super) fn run(
     if let Some(services) = &services {
         ambit_sbi::json::set(&mut ready, "sbi", services.addresses.clone());
     }
+    if let Some((nef, _)) = &nef {
+        ambit_sbi::json::set(&mut ready, "nef", nef.address.to_string());
+    }
     serve_until(&ready, signals)?;
+    // Nothing new is taken from AFs; the last refusals are on record.
+    if let Some((nef, runtime)) = nef {
+        runtime.handle().block_on(nef.exposure.close());
+    }
     if let Some(services) = &services {
         services.stop();
     }
