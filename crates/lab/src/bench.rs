@@ -3,27 +3,36 @@
 //! Rounds of the thing measured and of its limit alternate, each a few milliseconds long, so that a change of the machine's
 //! speed meets both and a round that another process interrupts is one of many. Figures are medians over rounds.
 
+mod core;
 mod crypto;
 mod delivery;
+mod exchange;
 mod fleet;
 mod measure;
+mod n2;
 mod postgres;
+mod scale;
 mod search;
+mod store;
 mod table;
 
 use serde::Serialize;
 
 pub use crypto::crypto;
 pub use delivery::delivery;
+pub use exchange::exchange;
 pub use measure::Sample;
+pub use n2::n2;
 pub use postgres::postgres;
+pub use scale::scale;
 pub use search::search;
+pub use store::store;
 pub use table::table;
 
 /// One figure.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figure {
-    /// `crypto`, `search`, `table`, `postgres` or `delivery`.
+    /// The name of the bench, as `ambit bench` has it.
     pub bench: &'static str,
     /// What was measured.
     pub what: String,
@@ -72,4 +81,10 @@ pub enum BenchError {
     /// The ADM failed.
     #[error("{0}")]
     Adm(String),
+    /// There is no server to measure with.
+    #[error("PostgreSQL is not installed")]
+    NoPostgres,
+    /// The core did not do what was to be measured.
+    #[error("a genuine report was not accepted")]
+    NotAccepted,
 }

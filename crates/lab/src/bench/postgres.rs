@@ -29,8 +29,7 @@ const DEVICES: i64 = 100_000;
 /// # Errors
 /// [`BenchError`], where PostgreSQL is not installed too.
 pub fn postgres(each: &mut dyn FnMut(Figure)) -> Result<(), BenchError> {
-    let missing = || BenchError::Io(std::io::Error::other("PostgreSQL is not installed"));
-    let server = PostgresServer::start()?.ok_or_else(missing)?;
+    let server = PostgresServer::start()?.ok_or(BenchError::NoPostgres)?;
     let url = server.database("bench")?;
     let mut store = PostgresStore::open(&PostgresUrl::new(&url, None)?, None)?;
     load(&mut store, each)?;

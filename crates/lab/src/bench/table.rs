@@ -3,19 +3,21 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use ambit_adm::{Adm, AdmConfig, Kek};
+use ambit_adm::Adm;
 use ambit_adm_api::{AdmClient, DoaReport, Outcome};
 use ambit_protocol::{RandN, RootKey, Suite};
 use ambit_search::{BARE_KEYS, Kernel};
 use ambit_store::SqliteStore;
 
-use super::fleet::{area, beacon_report, key, snid, spec};
+use super::core::{adm_failed, open};
+use super::fleet::{area, beacon_report, key, spec};
 use super::measure::alternate;
 use super::{BenchError, Figure, Limit, Sample};
 
 const IMPORT_DEVICES: usize = 50_000;
 const REPORTS: usize = 512;
-const PERIOD_MS: i64 = 600_000;
+const PERIOD_S: u32 = 600;
+const PERIOD_MS: i64 = PERIOD_S as i64 * 1000;
 const TICK_MS: i64 = 1000;
 
 /// For fleets of 10^3 to `devices_max`: octets a device, a table at one go, in slices, and reports looked up in it.
@@ -28,16 +30,15 @@ pub fn table(devices_max: usize, each: &mut dyn FnMut(Figure)) -> Result<(), Ben
     let sizes = (3..).map(|power| 10usize.pow(power));
     for devices in sizes.take_while(|devices| *devices <= devices_max) {
         let path = dir.path().join(format!("{devices}.sqlite3"));
-        let mut adm = open(SqliteStore::open(&path)?)?;
+        let mut adm = open(SqliteStore::open(&path)?, 0, PERIOD_S)?;
         for first in (0..devices).step_by(IMPORT_DEVICES) {
             let last = devices.min(first + IMPORT_DEVICES);
             let specs: Vec<_> = (first..last).map(spec).collect();
-            adm.import(&specs, 0)
-                .map_err(|error| BenchError::Adm(error.to_string()))?;
+            adm.import(&specs, 0).map_err(adm_failed)?;
         }
         // As after a restart: columns without the room that growing leaves.
         drop(adm);
-        let mut adm = open(SqliteStore::open(&path)?)?;
+        let mut adm = open(SqliteStore::open(&path)?, 0, PERIOD_S)?;
         let mut fleet = Fleet {
             devices,
             now_ms: 0,
@@ -53,21 +54,6 @@ pub fn table(devices_max: usize, each: &mut dyn FnMut(Figure)) -> Result<(), Ben
     Ok(())
 }
 
-fn open(store: SqliteStore) -> Result<Adm, BenchError> {
-    let config = AdmConfig {
-        chain_epochs: 65_536,
-        ..AdmConfig::new(snid())
-    };
-    let mut rng = fastrand::Rng::with_seed(2);
-    let entropy = Box::new(move |out: &mut [u8]| {
-        rng.fill(out);
-        Ok(())
-    });
-    let kek = Kek::from_octets(&[1; 32]);
-    Adm::open(config, Box::new(store), kek, entropy, 0)
-        .map_err(|error| BenchError::Adm(error.to_string()))
-}
-
 struct Fleet<'a> {
     devices: usize,
     now_ms: i64,
@@ -77,8 +63,7 @@ struct Fleet<'a> {
 impl Fleet<'_> {
     fn rand_n(&mut self) -> Result<RandN, BenchError> {
         let beacons = self.adm.beacons(self.now_ms);
-        let beacons = beacons.map_err(|error| BenchError::Adm(error.to_string()))?;
-        Ok(beacons.current)
+        Ok(beacons.map_err(adm_failed)?.current)
     }
 
     /// The table of an epoch that nothing was done for ahead.
