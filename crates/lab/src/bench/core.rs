@@ -67,11 +67,11 @@ impl BenchAdm {
     }
 
     /// Reports of devices all over the fleet, each with an item of its own, so that each becomes a record.
-    pub(super) fn reports(&mut self, count: usize) -> Vec<Vec<u8>> {
+    pub(super) fn reports(&mut self, count: usize) -> Result<Vec<Vec<u8>>, BenchError> {
         (0..count).map(|_| self.report()).collect()
     }
 
-    fn report(&mut self) -> Vec<u8> {
+    fn report(&mut self) -> Result<Vec<u8>, BenchError> {
         self.reported += 1;
         let device = RootKey::new(key(self.rng.usize(..self.devices)));
         let rand_d = self.reported.to_be_bytes();
@@ -81,14 +81,14 @@ impl BenchAdm {
         let k_aiotf = KAiotf::new(device.evaluate(suite, &input));
         let item = Item {
             cause: Cause::Periodic,
-            seq: rand_d[3],
+            seq: rand_d[3] & 15,
             data: &rand_d,
         };
         let id = ReportId::Beacon { t_id, rand_d };
         let mut out = [0; REPORT_OCTETS_MAX];
         let sealed = Exchange::seal_report(suite, &k_aiotf, &id, &item, TagLen::T8, &mut out);
-        let len = sealed.map_or(0, |(_, len)| len);
-        out.get(..len).unwrap_or_default().to_vec()
+        let (_, len) = sealed.map_err(adm_failed)?;
+        Ok(out.get(..len).unwrap_or_default().to_vec())
     }
 
     /// Takes reports in groups. Every one is new and genuine, and is accepted.

@@ -35,7 +35,7 @@ const CONNECTION: u64 = 1;
 pub fn exchange(each: &mut dyn FnMut(Figure)) -> Result<(), BenchError> {
     let mut core = BenchAdm::new(DEVICES, 0)?;
     let mut bare = Bare::new(&core)?;
-    let reports = core.reports(ROUNDS * ROUND * BATCH * REPORTS);
+    let reports = core.reports(ROUNDS * ROUND * BATCH * REPORTS)?;
     let BenchAdm { adm, dir, .. } = core;
     let mut aiotf = Aiotf::new(AiotfConfig::new(snid(), [7; 16]), adm, 0);
     let session = open_window(&mut aiotf)?;

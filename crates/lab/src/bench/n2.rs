@@ -53,7 +53,7 @@ pub fn n2(each: &mut dyn FnMut(Figure)) -> Result<(), BenchError> {
     // All reports are made before the ADM goes to the server.
     let paced = [0.5, 0.8, 0.95];
     let total = RUN * CAPACITY_RUNS + PACED_MAX * paced.len();
-    let mut reports = core.reports(total);
+    let mut reports = core.reports(total)?;
     let BenchAdm { adm, dir, .. } = core;
     let aiotf = Aiotf::new(AiotfConfig::new(snid(), [7; 16]), adm, unix_ms());
     let server = Server::start(TcpListener::bind("127.0.0.1:0")?, aiotf)?;

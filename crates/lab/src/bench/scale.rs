@@ -49,7 +49,7 @@ pub fn scale(devices_max: usize, each: &mut dyn FnMut(Figure)) -> Result<(), Ben
         let mut cost = Vec::new();
         let began = Instant::now();
         while cost.len() < ROUNDS_MIN || began.elapsed() < BUDGET {
-            let reports = core.reports(ROUND);
+            let reports = core.reports(ROUND)?;
             let began = Instant::now();
             core.accept(&reports, GROUP)?;
             cost.push(began.elapsed().as_nanos() as f64 / ROUND as f64);

@@ -48,7 +48,7 @@ pub fn store(each: &mut dyn FnMut(Figure)) -> Result<(), BenchError> {
         let mut rates = [const { Vec::new() }; 3];
         let began = Instant::now();
         while rates[0].len() < ROUNDS_MIN || began.elapsed() < BUDGET {
-            let reports = core.reports(round);
+            let reports = core.reports(round)?;
             let timed = |rates: &mut Vec<f64>, run: &mut dyn FnMut() -> Result<(), BenchError>| {
                 let began = Instant::now();
                 run()?;
