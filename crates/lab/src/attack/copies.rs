@@ -55,6 +55,10 @@ pub(super) fn t12(seed: u64) -> Result<Pair> {
         suspect.device_id == of(0) && matches!((suspect.from, suspect.to), (1, 2) | (2, 1))
     };
     let found = by_place.iter().filter(is_first).count();
+    let named_beside = by_place
+        .iter()
+        .filter(|suspect| [of(2), of(3)].contains(&suspect.device_id))
+        .count();
     let epoch_ms = i64::from(real.config().period_s) * 1000;
     let names_counter = by_counter == [of(1)];
     let mut run = Run::new(
@@ -72,7 +76,7 @@ pub(super) fn t12(seed: u64) -> Result<Pair> {
             ),
             (
                 "named of two clones beside the true one, no counter (a limit)",
-                0.0,
+                named_beside as f64,
             ),
         ],
     );
