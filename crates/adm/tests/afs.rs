@@ -120,7 +120,7 @@ fn names_and_rights_are_checked_and_changes_are_on_record() {
         .unwrap();
     assert_eq!(changed.authorization, AfAuthorization::default());
     let listed = adm.afs(None).unwrap();
-    assert_eq!(listed, [changed.clone()]);
+    assert_eq!(listed, std::slice::from_ref(&changed));
     assert_eq!(adm.afs(Some("warehouse")).unwrap(), [changed]);
     assert!(adm.afs(Some("nobody")).unwrap().is_empty());
     let refusal = AfRefusal {

@@ -20,6 +20,7 @@ const LETTERS: u32 = 512;
 /// What can be asked about subscriptions.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant)] // One at a time, and gone when it is carried out.
 pub(crate) enum SubscriptionRequest {
     /// The answer holds its secret.
     Add {

@@ -18,7 +18,7 @@ use crate::failure::Failure;
 /// delivered later; what it refuses is kept as a dead letter.
 #[derive(Subcommand)]
 pub(crate) enum Subscription {
-    Add(Add),
+    Add(Box<Add>),
     List(List),
     Show(Show),
     Pause(Pause),
