@@ -16,16 +16,24 @@
     reason = "a panic of a target is its finding, and nothing here runs in the product"
 )]
 
+#[cfg(feature = "apdu")]
 pub mod apdu;
+#[cfg(feature = "csv")]
 pub mod csv;
 pub mod defect;
+#[cfg(feature = "device")]
 pub mod device;
 mod input;
 pub mod mutate;
+#[cfg(feature = "nas")]
 pub mod nas;
+#[cfg(feature = "ngap")]
 pub mod ngap;
+#[cfg(feature = "sbi")]
 pub mod sbi;
+#[cfg(feature = "all")]
 pub mod seeds;
+#[cfg(feature = "store")]
 pub mod store;
 
 pub use input::Input;
@@ -44,6 +52,7 @@ pub struct Target {
 }
 
 /// All targets.
+#[cfg(feature = "all")]
 pub const TARGETS: [Target; 7] = [
     target("nas", nas::run, seeds::nas, 20_000),
     target("ngap", ngap::run, seeds::ngap, 20_000),
@@ -54,6 +63,7 @@ pub const TARGETS: [Target; 7] = [
     target("device", device::run, seeds::device, 6_000),
 ];
 
+#[cfg(feature = "all")]
 const fn target(
     name: &'static str,
     run: fn(&[u8]),
@@ -69,6 +79,7 @@ const fn target(
 }
 
 /// The target of this name.
+#[cfg(feature = "all")]
 pub fn find(name: &str) -> Option<Target> {
     TARGETS.into_iter().find(|target| target.name == name)
 }

@@ -79,9 +79,8 @@ impl Model {
     }
 }
 
-/// The devices that are there before the input begins.
-fn with_devices(mut store: SqliteStore) -> SqliteStore {
-    let device = |device_id, form| NewDevice {
+const fn device<'a>(device_id: &'a [u8], form: &'a str) -> NewDevice<'a> {
+    NewDevice {
         device_id,
         device_type: "2b",
         suite: 1,
@@ -91,7 +90,11 @@ fn with_devices(mut store: SqliteStore) -> SqliteStore {
         credential: "operator",
         wrapped_key: &[1; 44],
         created_ms: 1,
-    };
+    }
+}
+
+/// The devices that are there before the input begins.
+fn with_devices(mut store: SqliteStore) -> SqliteStore {
     store
         .devices_insert(&[device(b"a", "beacon"), device(b"b", "counter")])
         .unwrap();
@@ -331,6 +334,12 @@ fn judge(path: &std::path::Path) {
         let is_whole = template.rows.starts_with(&rows);
         assert!(!is_held || is_whole, "evidence holds over {rows:?}");
     });
+    // A core would go on with it: what cannot be written is an error as well.
+    let choice = Choice::read(&mut Input(&[1; 40]));
+    let _ = store.accept(&[choice.record()], &mut Vec::new());
+    let _ = store.meta_set("name", b"other");
+    let _ = store.device_set_disabled(1, true);
+    let _ = store.devices_insert(&[device(b"c", "beacon")]);
 }
 
 /// One value of one row is another, of another type perhaps.

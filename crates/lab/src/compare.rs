@@ -1,10 +1,17 @@
-//! What the credential modes cost, counted while they run: `ambit lab compare`.
+//! What the credential modes cost, counted while they run, and other protocols beside them: `ambit lab compare`.
 //!
 //! Each mode is one device at one reader on a clean air, with the whole core behind it. What is counted is counted by
 //! wrappers around running code: an ear on the air, the card reader, the device's credential and memory, the store.
 
+mod aka;
 mod bench;
+mod edhoc;
+pub mod energy;
+pub mod html;
+mod lorawan;
 mod methods;
+mod ours;
+pub mod protocols;
 pub mod table;
 
 use serde::Serialize;

@@ -2,7 +2,9 @@
 //! protocol text leads to where it gives any.
 #![allow(clippy::unwrap_used)]
 
-use ambit_lab::compare::{METHODS, Phase, compare, table};
+use ambit_lab::compare::energy::{DEFAULT, Energy};
+use ambit_lab::compare::protocols::protocols;
+use ambit_lab::compare::{METHODS, Phase, compare, html, table};
 
 #[test]
 fn the_page_is_what_is_counted() {
@@ -12,12 +14,38 @@ fn the_page_is_what_is_counted() {
         env!("CARGO_MANIFEST_DIR"),
         "/../../docs/reference/compare.md"
     );
+    let energy = Energy::parse(DEFAULT).unwrap();
+    let others = protocols(&rows).unwrap();
+    let expected = table::page(&rows, &others, &energy);
+    if std::env::var_os("AMBIT_WRITE_DOCS").is_some() {
+        std::fs::write(path, &expected).unwrap();
+    }
     let page = std::fs::read_to_string(path).unwrap();
     assert!(
-        page == table::page(&rows),
-        "docs/reference/compare.md is not what `ambit lab compare --markdown` prints:\n{}",
-        table::page(&rows)
+        page == expected,
+        "docs/reference/compare.md is not what `ambit lab compare --markdown` prints:\n{expected}"
     );
+    let of = |name: &str| {
+        others
+            .iter()
+            .find(|other| other.name.starts_with(name))
+            .unwrap()
+    };
+    // RFC 9528 and the draft's table: 37, 45 and 19 octets, and a message 4 of a tag alone. Four multiplications: the ephemeral
+    // key, and its own and the two static-ephemeral secrets.
+    let edhoc = of("EDHOC, static");
+    assert_eq!((edhoc.octets_up, edhoc.octets_down), (37 + 19, 45 + 9));
+    assert_eq!(edhoc.operations.unwrap().ec_multiplications, 4);
+    // LoRaWAN 1.1: join request 23, join accept 17; frames of 12 octets, 2 of options, port and data.
+    let lorawan = of("LoRaWAN");
+    assert_eq!((lorawan.octets_up, lorawan.octets_down), (23 + 19, 17 + 14));
+    for other in &others {
+        let [radio, computing, _] = energy.microjoule(other);
+        assert!(radio > 0.0 && (computing > 0.0) == other.operations.is_some());
+    }
+    // Everything in the page of HTML is in the page.
+    let html = html::page(&others, &energy);
+    assert!(html.matches("<svg").count() == 4 && !html.contains("src=") && !html.contains("href="));
 
     let steady = |name: &str| {
         let found = rows
@@ -49,4 +77,18 @@ fn the_page_is_what_is_counted() {
         let conceals = row.phase == Phase::First && row.method.contains("Profile");
         assert_eq!(cost.ephemeral_keys, u64::from(conceals), "{row:?}");
     }
+}
+
+#[test]
+fn an_energy_file_is_read_and_what_is_wrong_with_it_is_named() {
+    assert!(Energy::parse(DEFAULT).unwrap().aes_block > 0.0);
+    let misspelt = DEFAULT.replace("aes_block =", "aes_blok =");
+    let error = Energy::parse(&misspelt).unwrap_err().to_string();
+    assert!(error.contains("aes_blok"), "{error}");
+    let negative = DEFAULT.replace("transmit_bit = 60e-9", "transmit_bit = -1.0");
+    let error = Energy::parse(&negative).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "energy: transmit_bit: must be a number of joule, 0 to 1"
+    );
 }

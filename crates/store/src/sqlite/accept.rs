@@ -140,7 +140,7 @@ fn insert_row(
     r: &NewRecord<'_>,
     head: &mut EvidenceHead,
 ) -> Result<bool, StoreError> {
-    let next = head.next(&Content::of_new(head.record + 1, r));
+    let next = head.next(&Content::of_new(head.record.saturating_add(1), r));
     statement.raw_bind_parameter(1, r.device)?;
     statement.raw_bind_parameter(2, r.epoch)?;
     statement.raw_bind_parameter(3, r.tag1)?;

@@ -14,7 +14,9 @@ pub(super) fn insert(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (device_id) DO NOTHING",
     )?;
     let mut ids = Vec::with_capacity(devices.len());
-    for ((index, d), change) in devices.iter().enumerate().zip(change + 1..) {
+    // In a damaged file the last change may be any number.
+    let changes = (1..).map(|n| change.saturating_add(n));
+    for ((index, d), change) in devices.iter().enumerate().zip(changes) {
         let new = statement.execute((
             d.device_id,
             d.device_type,

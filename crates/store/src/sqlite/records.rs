@@ -120,7 +120,8 @@ fn before(t: &Transaction<'_>, since_ms: Option<i64>) -> Result<i64, StoreError>
     let first: Option<i64> = t
         .prepare_cached("SELECT min(record) FROM minute WHERE minute >= ?1")?
         .query_row([minute(since_ms)], |row| row.get(0))?;
-    Ok(first.map_or(i64::MAX, |id| id - 1))
+    // In a damaged file it may be any number.
+    Ok(first.map_or(i64::MAX, |id| id.saturating_sub(1)))
 }
 
 pub(super) fn from_row(row: &Row<'_>) -> Result<RecordRow, StoreError> {
