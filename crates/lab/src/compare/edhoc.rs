@@ -225,7 +225,7 @@ pub(super) fn protocol() -> Result<Protocol, CompareError> {
     counted(work);
     let (device, message_1) = started.map_err(wrong)?;
 
-    let network = EdhocResponder::new(network, EDHOCMethod::StatStat, octets(R)?, cred_r.clone());
+    let network = EdhocResponder::new(network, EDHOCMethod::StatStat, octets(R)?, cred_r);
     let (network, _, _) = network.process_message_1(&message_1).map_err(wrong)?;
     let (network, message_2) = network
         .prepare_message_2(CredentialTransfer::ByReference, None, &None)
@@ -234,7 +234,7 @@ pub(super) fn protocol() -> Result<Protocol, CompareError> {
     let (answered, work) = work::of(|| {
         let (mut device, _, id_cred_r, _) = device.parse_message_2(&message_2)?;
         let valid = credential_check_or_fetch(Some(cred_r), id_cred_r)?;
-        device.set_identity(identity, cred_i.clone())?;
+        device.set_identity(identity, cred_i)?;
         let device = device.verify_message_2(valid)?;
         device.prepare_message_3(CredentialTransfer::ByReference, &None)
     });
