@@ -1,13 +1,22 @@
 //! Delivery in the configuration, and in a running core.
 
 use std::collections::HashMap;
+use std::io;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use ambit_adm::{Adm, Severity, Subject};
+use ambit_adm_api::{AfAuthorization, AfDevices, AfReceive};
 use ambit_aiotf::server::unix_ms;
-use ambit_nef::delivery::{self, Delivery, Notice, Streams};
-use ambit_nef::subscription::{DeliveryKey, Entitlement, EntitlementTable, Guard, Rules};
+use ambit_nef::delivery::{self, Delivery, Notice, OpenStore, Streams};
+use ambit_nef::subscription::{
+    DeliveryKey, Devices, Entitlement, EntitlementTable, Entitlements, Guard, Rules, Scope, What,
+};
+use ambit_store::{Store, StoreError};
 use serde::Deserialize;
 
 use crate::admin::AdmOwner;
@@ -47,7 +56,8 @@ impl Default for DeliveryConfig {
 }
 
 impl Config {
-    /// What subscriptions are checked against. An AF may receive what the fleets that it pays for report.
+    /// What subscriptions are checked against, but for accounts of AFs ([`with_accounts`]): an AF without one may receive what
+    /// the fleets that it pays for report.
     pub(crate) fn subscription_rules(&self) -> Result<Rules, Failure> {
         let mut fleets: HashMap<String, Vec<String>> = HashMap::new();
         for fleet in &self.fleet {
@@ -75,6 +85,120 @@ impl Config {
             },
         })
     }
+}
+
+/// What AFs may receive: what their accounts say, and without an account what the configuration says.
+struct AfRights {
+    without_account: Arc<dyn Entitlements>,
+    accounts: Arc<RwLock<Accounts>>,
+    /// Dropped, it ends the thread that follows the accounts.
+    following: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+/// By the AF's name; `None` for one that may receive nothing.
+type Accounts = HashMap<String, Option<Entitlement>>;
+
+/// How soon a change to an account is known to delivery.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+
+/// The rules with what the accounts in the store say at this moment.
+pub(crate) fn with_accounts(rules: &Rules, store: &mut dyn Store) -> Result<Rules, Failure> {
+    let rights = AfRights::read(Arc::clone(&rules.entitlements), store)?;
+    Ok(Rules {
+        entitlements: Arc::new(rights),
+        ..rules.clone()
+    })
+}
+
+impl AfRights {
+    fn read(
+        without_account: Arc<dyn Entitlements>,
+        store: &mut dyn Store,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            without_account,
+            accounts: Arc::new(RwLock::new(accounts(store)?)),
+            following: None,
+        })
+    }
+
+    /// Reads the accounts again and again, on a thread of its own. While the store cannot be read, what it said last is so;
+    /// nothing is delivered from it meanwhile.
+    fn follow(&mut self, open: OpenStore) -> io::Result<()> {
+        let rights = Arc::clone(&self.accounts);
+        let (end, ended) = mpsc::channel();
+        let follow = move || {
+            while ended.recv_timeout(FOLLOW_EVERY) == Err(RecvTimeoutError::Timeout) {
+                // No connection stays open: the last one to close tidies up behind the core.
+                let found = open().and_then(|mut store| accounts(store.as_mut()));
+                if let Ok(found) = found {
+                    *rights.write().unwrap_or_else(PoisonError::into_inner) = found;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("af-rights".into());
+        self.following = Some((end, thread.spawn(follow)?));
+        Ok(())
+    }
+}
+
+impl Drop for AfRights {
+    fn drop(&mut self) {
+        if let Some((end, thread)) = self.following.take() {
+            drop(end);
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Entitlements for AfRights {
+    fn entitlement(&self, af: &str) -> Option<Entitlement> {
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        match accounts.get(af) {
+            Some(of_account) => of_account.clone(),
+            None => self.without_account.entitlement(af),
+        }
+    }
+}
+
+/// What the accounts in the store say. One that cannot be read grants nothing.
+fn accounts(store: &mut (impl Store + ?Sized)) -> Result<Accounts, StoreError> {
+    let mut accounts = Accounts::new();
+    store.afs_for_each(&mut |row| {
+        let read = serde_json::from_str(&row.authorization).ok();
+        let read = read.and_then(|json| AfAuthorization::from_json(&json).ok());
+        accounts.insert(row.name, read.and_then(entitlement));
+        ControlFlow::Continue(())
+    })?;
+    Ok(accounts)
+}
+
+fn entitlement(of: AfAuthorization) -> Option<Entitlement> {
+    let what = |receive| match receive {
+        AfReceive::Data => What::Data,
+        AfReceive::Presence => What::Presence,
+    };
+    let may_receive = !of.receive.is_empty();
+    may_receive.then(|| Entitlement {
+        devices: match of.devices {
+            AfDevices::All => Devices::All,
+            AfDevices::Only {
+                ids,
+                filters,
+                fleets,
+            } => Devices::Of {
+                fleets: fleets.into_iter().collect(),
+                devices: ids.into_iter().collect(),
+                prefixes: filters.into_iter().collect(),
+            },
+        },
+        areas: of.areas.map_or(Scope::All, |areas| {
+            areas.iter().map(|area| *area.octets()).collect()
+        }),
+        causes: of.causes.map_or(Scope::All, Scope::from_iter),
+        what: of.receive.into_iter().map(what).collect(),
+        subscriptions_max: Some(of.quota.subscriptions),
+    })
 }
 
 /// The streams of a delivery that may not have started yet.
@@ -105,6 +229,9 @@ pub(crate) fn start(
         let of_engine = of_engine.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = of_engine.call(raise);
     };
+    let mut rights = AfRights::read(rules.entitlements, dir.open_deliveries()?.as_mut())?;
+    let followed = rights.follow(dir.deliveries());
+    followed.map_err(|error| Failure::resource("delivery", format!("delivery: {error}")))?;
     let started = Delivery::start(
         delivery::DeliveryConfig {
             open: dir.deliveries(),
@@ -113,7 +240,7 @@ pub(crate) fn start(
                 false => [0; 16],
             },
             is_shared: dir.is_shared(),
-            entitlements: rules.entitlements,
+            entitlements: Arc::new(rights),
             guard: rules.guard,
             key: DeliveryKey::new(key),
             source: format!("urn:ambit:{}", hex::encode(config.snid()?.octets())),

@@ -525,6 +525,12 @@ fn subscriptions_are_managed_beside_a_running_core_and_what_is_wrong_is_named() 
     );
     fails(&["add", "--stream", "--fleet", "f9"], "filter.fleets");
     fails(&["add", "--stream", "--af", "nobody"], "nobody");
+    // An AF with an account may receive what that says, and what the configuration says no longer counts.
+    place.ok(&["af", "add", "af-zero", "--receive", "data"]);
+    fails(
+        &["add", "--stream", "--af", "af-zero"],
+        "anything of any device",
+    );
     fails(&["add", "--callback", "https://10.0.0.1/"], "10.0.0.1");
     fails(&["add", "--stream", "--area", "xyz"], "--area");
     let late = late["id"].as_str().unwrap();
@@ -534,6 +540,65 @@ fn subscriptions_are_managed_beside_a_running_core_and_what_is_wrong_is_named() 
         let events = place.json(&["event", "list", "--kind", kind, "--json"]);
         assert_eq!(events.len(), number, "{kind}");
     }
+    assert!(core.terminate());
+}
+
+/// Rights are those of the account at the moment a message goes out; the control is the operator's own subscription.
+#[test]
+fn an_af_receives_what_its_account_says_until_it_says_otherwise() {
+    let (place, pki) = place();
+    let rights = [
+        "--receive",
+        "data",
+        "--fleet",
+        "f1",
+        "--all-areas",
+        "--subscriptions",
+        "1",
+    ];
+    let account = |verb: &str, rights: &[&str]| {
+        let mut args = vec!["af", verb, "shop"];
+        args.extend(rights);
+        place.ok(&args)
+    };
+    account("add", &rights);
+    let core = start(&place);
+    let ok: Decide = Arc::new(|_, _| Answer::Status(204));
+    let sinks = [(); 2].map(|()| Receiver::start(pki.server(false), Arc::clone(&ok)));
+    let urls = sinks
+        .each_ref()
+        .map(|sink| format!("https://localhost:{}/", sink.address.port()));
+    let [of_shop, of_operator] = &sinks;
+    add(&place, &["--af", "shop", "--callback", &urls[0]]);
+    add(&place, &["--callback", &urls[1], "--what", "data"]);
+    for (args, rule) in [
+        (&["--fleet", "f0"][..], "filter.fleets"),
+        (&["--what", "alarms"], "filter.what"),
+        (&[], "as many as may be"),
+    ] {
+        let mut all = vec!["subscription", "add", "--stream", "--af", "shop"];
+        all.extend(args);
+        let message = place.fails(3, &all);
+        assert!(message.contains(rule), "{message}");
+    }
+    accept(&place, 200, 0);
+    let wanted = expected(&place, |record| !is_f0(record));
+    wait_until("the shop has what is its own", || {
+        arrived(&of_shop.events()).0 == wanted
+    });
+    account(
+        "set",
+        &["--receive", "presence", "--fleet", "f1", "--all-areas"],
+    );
+    // Delivery reads accounts every second; what is accepted from then on is nothing to the shop.
+    thread::sleep(Duration::from_secs(3));
+    accept(&place, 200, 1000);
+    let all = expected(&place, |_| true);
+    wait_until("the operator has everything", || {
+        arrived(&of_operator.events()).0 == all
+    });
+    wait_for_all(&place);
+    assert!(arrived(&of_shop.events()).0 == wanted);
     assert!(core.terminate());
 }
 

@@ -16,11 +16,8 @@ fn two_runs_of_an_attack_with_one_seed_give_the_same_report() {
         ];
         let rows = place.json(&args);
         let verdicts: Vec<_> = rows.iter().map(|row| row["verdict"].clone()).collect();
-        assert_eq!(verdicts, ["holds", "open", "holds"]);
-        assert!(
-            rows.iter()
-                .all(|row| row["control"].is_null() == (row["id"] == "T18"))
-        );
+        assert_eq!(verdicts, ["holds", "holds", "holds"]);
+        assert!(rows.iter().all(|row| row["control"].is_object()));
         (
             rows,
             fs::read_to_string(place.path(dir).join("attacks.html")).unwrap(),

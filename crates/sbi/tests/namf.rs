@@ -438,18 +438,19 @@ impl Rig {
     /// Has a window opened at the gNB; where its AMF is to notify.
     fn open(&self, correlation: u16) -> String {
         let before = self.amf.transfers.lock().unwrap().len();
+        let mut uri = None;
         wait_until("the AMF is asked", || {
             // What is sent while the gNB is not attached is lost.
             self.aiotf.send(&open(correlation));
-            self.amf.transfers.lock().unwrap().len() > before
+            let transfers = self.amf.transfers.lock().unwrap();
+            // Something that was on its way may come first.
+            let mut new = transfers.iter().skip(before);
+            let wanted = (gnb(), (AIOTF_ID, correlation), &open(correlation));
+            let found = new.find(|new| (new.gnb_id, new.session, &new.ngap) == wanted);
+            uri = found.map(|found| found.notif_uri.clone());
+            uri.is_some()
         });
-        let transfers = self.amf.transfers.lock().unwrap();
-        let last = transfers.last().unwrap();
-        assert_eq!(
-            (last.gnb_id, last.session, &last.ngap),
-            (gnb(), (AIOTF_ID, correlation), &open(correlation))
-        );
-        last.notif_uri.clone()
+        uri.unwrap()
     }
 
     fn token(&self) -> String {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::server::AdmOwner;
+use crate::delivery::with_accounts;
 use crate::failure::Failure;
 use crate::show;
 
@@ -164,7 +165,8 @@ pub(super) fn change(
                 sink: sink.clone(),
                 since_ms: *since_ms,
             };
-            let added = subscription::add(store, rules, wanted, unix_ms())?;
+            let rules = with_accounts(rules, store)?;
+            let added = subscription::add(store, &rules, wanted, unix_ms())?;
             let detail =
                 json!({ "subscription": added.id, "af": added.af, "sink": added.sink.name() });
             adm.say("subscription_added", detail.to_string());

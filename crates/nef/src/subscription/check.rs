@@ -356,7 +356,11 @@ fn entitled(filter: &Filter, entitlement: &Entitlement) -> Result<(), Subscripti
         return refuse("filter.what", what.name().to_owned());
     }
     match &entitlement.devices {
-        Devices::Of { fleets, devices } if fleets.is_empty() && devices.is_empty() => {
+        Devices::Of {
+            fleets,
+            devices,
+            prefixes,
+        } if fleets.is_empty() && devices.is_empty() && prefixes.is_empty() => {
             refuse("af", "anything of any device".to_owned())
         }
         _ => Ok(()),

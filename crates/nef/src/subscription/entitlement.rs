@@ -44,12 +44,14 @@ impl<T: Ord> FromIterator<T> for Scope<T> {
 pub enum Devices {
     /// Every device's, and alarms that name a place and no device.
     All,
-    /// Those of some fleets, and some devices besides.
+    /// Those that one of these lists holds.
     Of {
         /// Fleets, by name.
         fleets: BTreeSet<String>,
         /// Devices, by permanent ID.
         devices: BTreeSet<Vec<u8>>,
+        /// Devices, by how their permanent ID begins.
+        prefixes: BTreeSet<Vec<u8>>,
     },
 }
 
@@ -76,6 +78,7 @@ impl Entitlement {
             devices: Devices::Of {
                 fleets: fleets.into_iter().map(Into::into).collect(),
                 devices: BTreeSet::new(),
+                prefixes: BTreeSet::new(),
             },
             areas: Scope::All,
             causes: Scope::All,
@@ -98,8 +101,14 @@ impl Entitlement {
     pub fn has_device(&self, device_id: &[u8], fleet: &str) -> bool {
         match &self.devices {
             Devices::All => true,
-            Devices::Of { fleets, devices } => {
-                fleets.contains(fleet) || devices.contains(device_id)
+            Devices::Of {
+                fleets,
+                devices,
+                prefixes,
+            } => {
+                fleets.contains(fleet)
+                    || devices.contains(device_id)
+                    || prefixes.iter().any(|prefix| device_id.starts_with(prefix))
             }
         }
     }

@@ -129,7 +129,7 @@ fn a_file_is_synced_at_every_commit() {
     assert_eq!(pragma("synchronous"), Value::Integer(2), "FULL");
     assert_eq!(pragma("mmap_size"), Value::Integer(0));
     assert_eq!(pragma("application_id"), Value::Integer(0x416d_6253));
-    assert_eq!(pragma("user_version"), Value::Integer(8));
+    assert_eq!(pragma("user_version"), Value::Integer(9));
     drop(store);
     std::fs::remove_file(&path).unwrap();
 }
