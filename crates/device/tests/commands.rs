@@ -241,6 +241,51 @@ fn disable_is_durable_before_it_is_acknowledged_and_for_ever() {
 }
 
 #[test]
+fn a_disable_whose_acknowledgement_is_lost_is_acknowledged_again_in_its_session_and_nothing_else_is()
+ {
+    for form in [DeviceForm::Dt, DeviceForm::Beacon] {
+        let mut b = bench(form);
+        let mut s = b.page(0);
+        b.send(&mut s, &[3], 1).unwrap();
+        // Lost on the air.
+        b.transmit(1).unwrap();
+        assert!(b.device.is_disabled());
+        let written = b.device.stats().memory_writes;
+        let again = b.command(&mut s, Command::PermanentDisable, 2).0;
+        assert_eq!(again, CommandResult::Ok);
+        assert_eq!(b.device.stats().memory_writes, written);
+        for text in [&[1, 0, 0, 1][..], &[2, 0, 0, 7], &[9]] {
+            assert_eq!(b.send(&mut s, text, 3), Err(Ignored::Silent));
+            assert_eq!(b.transmit(3), None);
+        }
+        // Nobody else's word is.
+        let strange = KAiotf::new([7; 16]);
+        let mut strange = Session::new(Suite::AesCmac, &strange, TagLen::T8);
+        assert!(b.send(&mut strange, &[3], 3).is_err());
+        assert_eq!(b.transmit(3), None);
+        // Its RELEASE ends it.
+        assert_eq!(b.command(&mut s, Command::Release, 4).0, CommandResult::Ok);
+        assert_eq!(b.send(&mut s, &[3], 5), Err(Ignored::Silent));
+        assert_eq!(b.transmit(5), None);
+    }
+    // And so does time, and the end of the power cycle.
+    for is_late in [true, false] {
+        let mut b = bench(DeviceForm::Dt);
+        let mut s = b.page(0);
+        b.send(&mut s, &[3], 1).unwrap();
+        b.transmit(1).unwrap();
+        let mut now_ms = 2;
+        if is_late {
+            now_ms += u64::from(b.device.profile().timing.session_idle_ms);
+        } else {
+            b.device = start(*b.device.profile(), Suite::AesCmac, &b.nvm, 8, 0);
+        }
+        assert_eq!(b.send(&mut s, &[3], now_ms), Err(Ignored::Silent));
+        assert_eq!(b.transmit(now_ms), None);
+    }
+}
+
+#[test]
 fn power_lost_anywhere_in_a_disable_is_disabled_or_not_acknowledged() {
     let total = 2 * SLOTS_OCTETS / 2;
     for cut in 0..=total {

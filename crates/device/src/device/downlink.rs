@@ -58,6 +58,9 @@ impl<C: Credential, M: Memory, R: Random> Device<C, M, R> {
     }
 
     fn take_downlink(&mut self, now_ms: u64, nas: &[u8]) -> Result<(), Ignored> {
+        if self.life == Life::Disabled {
+            return self.answer_disabled(now_ms, nas);
+        }
         if self.is_silent(now_ms) {
             return Err(Ignored::Silent);
         }
@@ -216,8 +219,37 @@ impl<C: Credential, M: Memory, R: Random> Device<C, M, R> {
             self.link = None;
         }
         if self.slots.record().disabled {
+            let link = self.link.take();
             self.fall_silent(Life::Disabled, Event::Disabled);
+            self.link = link;
         }
+    }
+
+    /// The last session of a disabled device: while it lasts, PERMANENT DISABLE is acknowledged again, so that a lost answer does
+    /// not leave the network unsure for ever. Nothing else is answered, but for the RELEASE that ends it.
+    fn answer_disabled(&mut self, now_ms: u64, nas: &[u8]) -> Result<(), Ignored> {
+        let is_live = |link: &&mut Link| now_ms < link.until_ms;
+        let link = self.link.as_mut().filter(is_live).ok_or(Ignored::Silent)?;
+        if !self.outbox.is_empty() {
+            return Err(Ignored::Busy);
+        }
+        let text = link.session.open_down(nas)?;
+        let code = text.octets().first().copied().unwrap_or(0);
+        let command = Command::parse(text.octets());
+        if !matches!(command, Ok(Command::PermanentDisable | Command::Release)) {
+            return Err(Ignored::Silent);
+        }
+        bump(&mut self.stats.commands);
+        let response = Response {
+            code,
+            result: CommandResult::Ok,
+            data: &[],
+        };
+        self.respond(now_ms, &response);
+        if matches!(command, Ok(Command::Release)) {
+            self.link = None;
+        }
+        Ok(())
     }
 
     fn respond(&mut self, now_ms: u64, response: &Response<'_>) {
