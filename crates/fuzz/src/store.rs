@@ -93,8 +93,9 @@ const fn device<'a>(device_id: &'a [u8], form: &'a str) -> NewDevice<'a> {
     }
 }
 
-/// The devices that are there before the input begins.
+/// The devices that are there before the input begins. Keys are folded as soon as there are two.
 fn with_devices(mut store: SqliteStore) -> SqliteStore {
+    store.set_unfolded_max(2);
     store
         .devices_insert(&[device(b"a", "beacon"), device(b"b", "counter")])
         .unwrap();

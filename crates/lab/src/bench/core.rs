@@ -16,6 +16,10 @@ use super::fleet::{area, key, snid, spec};
 /// Devices imported in one go.
 const IMPORT_DEVICES: usize = 50_000;
 
+/// Reports go through the fleet in steps of so many devices: all over it, and each device once a round, as devices do that report
+/// periodically. A prime, so that no device is left out.
+const STRIDE: usize = 1_000_003;
+
 /// A month: no epoch ends while a bench runs.
 const PERIOD_S: u32 = 30 * 86_400;
 
@@ -27,7 +31,6 @@ pub(super) struct BenchAdm {
     pub(super) now_ms: i64,
     devices: usize,
     reported: u32,
-    rng: fastrand::Rng,
     start_s: f64,
     /// Gone with the ADM.
     pub(super) dir: TempDir,
@@ -55,7 +58,6 @@ impl BenchAdm {
             now_ms,
             devices,
             reported: 0,
-            rng: fastrand::Rng::with_seed(3),
             start_s: began.elapsed().as_secs_f64(),
             dir,
         })
@@ -73,7 +75,8 @@ impl BenchAdm {
 
     fn report(&mut self) -> Result<Vec<u8>, BenchError> {
         self.reported += 1;
-        let device = RootKey::new(key(self.rng.usize(..self.devices)));
+        let device = (self.reported as usize).wrapping_mul(STRIDE) % self.devices;
+        let device = RootKey::new(key(device));
         let rand_d = self.reported.to_be_bytes();
         let suite = Suite::AesCmac;
         let t_id = cut(&device.evaluate(suite, &schedule::beacon_t_id(&self.rand_n)));

@@ -68,7 +68,7 @@ pub fn exchange(each: &mut dyn FnMut(Figure)) -> Result<(), BenchError> {
             return Err(BenchError::NotAccepted);
         }
         let began = Instant::now();
-        bare.insert(round, BATCH * REPORTS)?;
+        bare.insert("record", round, BATCH * REPORTS)?;
         limit.push(rate(began));
         if all.elapsed() > BUDGET {
             break;

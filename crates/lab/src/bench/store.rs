@@ -45,7 +45,7 @@ pub fn store(each: &mut dyn FnMut(Figure)) -> Result<(), BenchError> {
     });
     let mut bare = Bare::new(&core)?;
     for (group, round) in GROUPS {
-        let mut rates = [const { Vec::new() }; 3];
+        let mut rates = [const { Vec::new() }; 4];
         let began = Instant::now();
         while rates[0].len() < ROUNDS_MIN || began.elapsed() < BUDGET {
             let reports = core.reports(round)?;
@@ -55,15 +55,23 @@ pub fn store(each: &mut dyn FnMut(Figure)) -> Result<(), BenchError> {
                 rates.push(round as f64 / began.elapsed().as_secs_f64());
                 Ok::<(), BenchError>(())
             };
-            let [here, engine, raw] = &mut rates;
+            let [here, indexed, engine, raw] = &mut rates;
             timed(here, &mut || core.accept(&reports, group))?;
-            timed(engine, &mut || bare.insert(round, group))?;
+            timed(indexed, &mut || bare.insert(INDEXED, round, group))?;
+            timed(engine, &mut || bare.insert("record", round, group))?;
             timed(raw, &mut || bare.append(round, group))?;
         }
-        let [here, engine, raw] = rates.map(Sample::of);
+        let [here, indexed, engine, raw] = rates.map(Sample::of);
         let asked_for = Sample::one(150_000.0);
         for (what, limit) in [
-            ("bare insert of the same row by the same engine", engine),
+            (
+                "bare insert of the same row by the same engine, its key unique",
+                indexed,
+            ),
+            (
+                "bare insert of the same row by the same engine, no key",
+                engine,
+            ),
             ("raw durable appends of the row's 121 octets", raw),
             ("asked for", asked_for),
         ] {
@@ -107,9 +115,8 @@ pub(super) struct Bare {
     raw: File,
 }
 
-/// Every column that a record has but its link, which is Ambit's.
-const INSERT: &str = "INSERT INTO record (device, epoch, tag1, form, area_id, nonce, cause, seq, data, accept, time_ms, \
-     repeat, gnb_id, reader_index, counter) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+/// A table like that of the records whose unique key the engine keeps itself.
+pub(super) const INDEXED: &str = "indexed";
 
 impl Bare {
     /// An empty file of the same schema and settings, beside that of the core.
@@ -121,6 +128,10 @@ impl Bare {
         let connection = Connection::open(&path).map_err(engine_failed)?;
         let settings = "PRAGMA synchronous = FULL; PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4096";
         connection.execute_batch(settings).map_err(engine_failed)?;
+        let indexed = format!(
+            "CREATE TABLE {INDEXED} AS SELECT * FROM record; CREATE UNIQUE INDEX key ON {INDEXED} (epoch, device, tag1)"
+        );
+        connection.execute_batch(&indexed).map_err(engine_failed)?;
         Ok(Self {
             connection,
             rng: fastrand::Rng::with_seed(4),
@@ -128,17 +139,28 @@ impl Bare {
         })
     }
 
-    pub(super) fn insert(&mut self, count: usize, group: usize) -> Result<(), BenchError> {
+    /// Into table `record`, which has no unique key, or [`INDEXED`].
+    pub(super) fn insert(
+        &mut self,
+        table: &str,
+        count: usize,
+        group: usize,
+    ) -> Result<(), BenchError> {
+        // Every column that a record has but its link, which is Ambit's.
+        let sql = format!(
+            "INSERT INTO {table} (device, epoch, tag1, form, area_id, nonce, cause, seq, data, accept, time_ms, repeat, \
+             gnb_id, reader_index, counter) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
+        );
         for first in (0..count).step_by(group) {
-            self.commit(group.min(count - first))
+            self.commit(&sql, group.min(count - first))
                 .map_err(engine_failed)?;
         }
         Ok(())
     }
 
-    fn commit(&mut self, records: usize) -> rusqlite::Result<()> {
+    fn commit(&mut self, sql: &str, records: usize) -> rusqlite::Result<()> {
         let transaction = self.connection.unchecked_transaction()?;
-        let mut insert = transaction.prepare_cached(INSERT)?;
+        let mut insert = transaction.prepare_cached(sql)?;
         for _ in 0..records {
             let device = self.rng.i64(1..=DEVICES as i64);
             let tag1 = self.rng.u64(..).to_be_bytes();

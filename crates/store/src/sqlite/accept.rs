@@ -1,22 +1,38 @@
 //! The hot path: a batch of acceptance records, decided by the database.
 
+use super::keys::{self, Key, Keys};
 use crate::evidence::{Content, EvidenceHead};
 use crate::{Insert, NewRecord, StoreError};
 use rusqlite::{CachedStatement, OptionalExtension, Statement, Transaction};
 
-/// Inserts what is new, unless its device has changed after the change number `followed`. `minute` is the minute last noted,
-/// see table `minute`; it holds only if the transaction does.
+/// What the process knows beside the file. What an insertion adds to it holds only if the transaction does.
+pub(super) struct Known {
+    /// The minute last noted, see table `minute`.
+    pub(super) minute: Option<i64>,
+    /// The last change to a device that was followed.
+    pub(super) followed: Option<i64>,
+    pub(super) keys: Keys,
+}
+
+/// Inserts what is new, unless its device has changed after the change that was followed.
 pub(super) fn insert(
     t: &Transaction<'_>,
     batch: &[NewRecord<'_>],
     outcomes: &mut Vec<Insert>,
-    minute: &mut Option<i64>,
-    followed: Option<i64>,
+    known: &mut Known,
 ) -> Result<(), StoreError> {
+    let Known {
+        minute,
+        followed,
+        keys,
+    } = known;
     // One look for the whole batch; only when something has changed is each device looked at.
     let last = super::devices::last_change(t)?;
     let changed_after = followed.filter(|followed| *followed < last);
-    let mut ways = Ways::prepare(t, super::evidence::head(t)?)?;
+    let head = super::evidence::head(t)?;
+    keys::bound(t, head.record)?;
+    keys.follow(t)?;
+    let mut ways = Ways::prepare(t, head)?;
     for r in batch {
         if let Some(followed) = changed_after
             && super::devices::has_changed(t, r.device, followed)?
@@ -24,16 +40,21 @@ pub(super) fn insert(
             outcomes.push(Insert::DeviceChanged);
             continue;
         }
-        let outcome = match r.counter {
-            None => ways.insert(t, r)?,
-            Some(counter) => ways.insert_counted(t, r, counter)?,
+        let key = Key::of(r).ok_or_else(super::records::keys_disagree)?;
+        let outcome = match (keys.find(t, &key)?, r.counter) {
+            (Some(id), _) => Insert::Duplicate {
+                accept: stored_accept(t, id, r)?,
+            },
+            (None, None) => ways.insert(r)?,
+            (None, Some(counter)) => ways.insert_counted(t, r, counter)?,
         };
         if let Insert::New { id } = outcome {
+            keys.note(key, id);
             note_minute(t, r.time_ms, id, minute)?;
         }
         outcomes.push(outcome);
     }
-    Ok(())
+    keys.fold(t, batch.len())
 }
 
 /// The statements that run for every record, looked up once a batch. There is one execution a record: several rows in
@@ -56,14 +77,10 @@ impl<'t> Ways<'t> {
         })
     }
 
-    fn insert(&mut self, t: &Transaction<'_>, r: &NewRecord<'_>) -> Result<Insert, StoreError> {
-        if insert_row(&mut self.insert, r, &mut self.head)? {
-            return Ok(Insert::New {
-                id: self.head.record,
-            });
-        }
-        Ok(Insert::Duplicate {
-            accept: stored_accept(t, r)?.ok_or_else(vanished)?,
+    fn insert(&mut self, r: &NewRecord<'_>) -> Result<Insert, StoreError> {
+        insert_row(&mut self.insert, r, &mut self.head)?;
+        Ok(Insert::New {
+            id: self.head.record,
         })
     }
 
@@ -78,10 +95,7 @@ impl<'t> Ways<'t> {
             self.move_counter.execute((r.device, counter, id))?;
             return Ok(Insert::New { id });
         }
-        match stored_accept(t, r)? {
-            Some(accept) => Ok(Insert::Duplicate { accept }),
-            None => resent_or_stale(t, r, counter),
-        }
+        resent_or_stale(t, r, counter)
     }
 }
 
@@ -90,8 +104,7 @@ macro_rules! insert_into_record {
         concat!(
             "INSERT INTO record (id, device, epoch, tag1, form, area_id, nonce, cause, seq, data, accept, time_ms, repeat, ",
             "gnb_id, reader_index, counter, link) ",
-            $source,
-            " ON CONFLICT DO NOTHING"
+            $source
         )
     };
 }
@@ -127,7 +140,8 @@ fn resent_or_stale(
     match found {
         Some((_, Some(accept))) => Ok(Insert::Duplicate { accept }),
         Some((last, None)) => Ok(Insert::StaleCounter { last }),
-        None => Err(vanished()),
+        // It was refused by a row that is not there.
+        None => Err(super::records::keys_disagree()),
     }
 }
 
@@ -165,13 +179,15 @@ fn insert_row(
     Ok(is_new)
 }
 
-fn stored_accept(t: &Transaction<'_>, r: &NewRecord<'_>) -> Result<Option<Vec<u8>>, StoreError> {
+/// What the record of this key was answered.
+fn stored_accept(t: &Transaction<'_>, id: i64, r: &NewRecord<'_>) -> Result<Vec<u8>, StoreError> {
     let mut statement = t.prepare_cached(
-        "SELECT accept FROM record WHERE epoch = ?1 AND device = ?2 AND tag1 = ?3",
+        "SELECT accept FROM record WHERE id = ?1 AND epoch = ?2 AND device = ?3 AND tag1 = ?4",
     )?;
-    Ok(statement
-        .query_row((r.epoch, r.device, r.tag1), |row| row.get(0))
-        .optional()?)
+    let accept = statement
+        .query_row((id, r.epoch, r.device, r.tag1), |row| row.get(0))
+        .optional()?;
+    accept.ok_or_else(super::records::keys_disagree)
 }
 
 fn note_minute(
@@ -189,11 +205,4 @@ fn note_minute(
         *noted = Some(minute);
     }
     Ok(())
-}
-
-/// The insert was refused by a row that is not there.
-fn vanished() -> StoreError {
-    StoreError::Corrupt {
-        detail: "index and table of the records disagree".into(),
-    }
 }

@@ -1,5 +1,6 @@
 //! The evidence chain in the file: its head, checkpoints, and the walk that proves it whole.
 
+use super::keys::{self, Key};
 use crate::evidence::{Content, EvidenceHead, link, record_digest};
 use crate::{CheckpointRow, EvidenceFault, EvidenceFaultKind, StoreError};
 use rusqlite::{OptionalExtension, Row, Transaction};
@@ -91,18 +92,21 @@ pub(super) fn verify(
     fault: &mut dyn FnMut(EvidenceFault),
 ) -> Result<EvidenceHead, StoreError> {
     let mut say = |record, kind| fault(EvidenceFault { record, kind });
-    let head = walk(t, is_signed, &mut say)?;
-    if !is_whole(t)? {
+    let (head, all_keyed) = walk(t, is_signed, &mut say)?;
+    if !all_keyed || !is_whole(t)? {
         say(head.record, EvidenceFaultKind::Damaged);
     }
     Ok(head)
 }
 
+/// Returns the last link, and whether each record whose key should be in table `record_key` is found by it: one that is not
+/// would be accepted once more.
 fn walk(
     t: &Transaction<'_>,
     is_signed: &mut dyn FnMut(&CheckpointRow) -> bool,
     say: &mut dyn FnMut(i64, EvidenceFaultKind),
-) -> Result<EvidenceHead, StoreError> {
+) -> Result<(EvidenceHead, bool), StoreError> {
+    let (keyed, mut all_keyed) = (keys::keyed(t)?, true);
     let mut checkpoints =
         t.prepare("SELECT record, link, time_ms, signature FROM checkpoint ORDER BY record, id")?;
     let mut checkpoints = checkpoints.query([])?;
@@ -123,9 +127,15 @@ fn walk(
         // A value that no column of this type ever held is an alteration too.
         let read = super::records::from_row(row);
         let stored = row.get(super::records::LINK_COLUMN).unwrap_or_default();
-        let is_linked = read.is_ok_and(|row| link(&before.link, &record_digest(&row)) == row.link);
-        if !is_linked {
-            say(id, EvidenceFaultKind::Altered);
+        match read {
+            Ok(row) if link(&before.link, &record_digest(&row)) == row.link => {
+                if id <= keyed {
+                    let key = Key::new(row.device, row.epoch, &row.tag1);
+                    let found = key.map_or(Ok(None), |key| keys::in_table(t, &key));
+                    all_keyed &= found.is_ok_and(|found| found == Some(id));
+                }
+            }
+            _ => say(id, EvidenceFaultKind::Altered),
         }
         before = EvidenceHead {
             record: id,
@@ -142,7 +152,7 @@ fn walk(
         say(checkpoint.record, EvidenceFaultKind::NotAsSigned);
         signed = next_checkpoint(&mut checkpoints, is_signed, say)?;
     }
-    Ok(before)
+    Ok((before, all_keyed))
 }
 
 /// The next checkpoint that is signed; those that are not are faults and say nothing.
@@ -164,7 +174,7 @@ fn next_checkpoint(
     Ok(None)
 }
 
-/// Whether pages and indexes agree: a record that the unique index does not know would be accepted once more.
+/// Whether pages and indexes agree.
 fn is_whole(t: &Transaction<'_>) -> Result<bool, StoreError> {
     let said: String = t.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     Ok(said == "ok")

@@ -9,6 +9,7 @@ mod delivery;
 mod devices;
 mod events;
 mod evidence;
+mod keys;
 mod open;
 mod records;
 mod subscribers;
@@ -37,6 +38,7 @@ pub struct SqliteStore {
     minute_noted: Option<i64>,
     /// The last change to a device that was followed; `None` while nobody follows.
     followed: Option<i64>,
+    keys: keys::Keys,
     written: Written,
 }
 
@@ -84,8 +86,15 @@ impl SqliteStore {
             connection,
             minute_noted: None,
             followed: None,
+            keys: keys::Keys::default(),
             written: Written::default(),
         }
+    }
+
+    /// How many records may be there whose keys are in memory alone: those that a process reads anew when it opens the store.
+    /// 131 072 unless set.
+    pub const fn set_unfolded_max(&mut self, records: usize) {
+        self.keys.set_unfolded_max(records);
     }
 
     /// What was written through this handle so far, as the database counts it.
@@ -121,6 +130,44 @@ impl SqliteStore {
                 .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
         }
         written
+    }
+
+    /// As [`Self::write`], for what inserts records: it may change what is known of them, which holds only if the transaction
+    /// does.
+    fn write_records<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>, &mut accept::Known) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut known = accept::Known {
+            minute: self.minute_noted,
+            followed: self.followed,
+            keys: std::mem::take(&mut self.keys),
+        };
+        let written = self.write(|t| work(t, &mut known));
+        if written.is_ok() {
+            self.minute_noted = known.minute;
+        } else {
+            known.keys.forget();
+        }
+        self.keys = known.keys;
+        written
+    }
+
+    /// Runs `work` in one read transaction that asks for keys.
+    fn read_keys<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>, &keys::Keys) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut keys = std::mem::take(&mut self.keys);
+        let value = self.read(|t| {
+            keys.follow(t)?;
+            work(t, &keys)
+        });
+        if value.is_err() {
+            keys.forget();
+        }
+        self.keys = keys;
+        value
     }
 
     /// Runs `work` in one read transaction.
@@ -159,17 +206,8 @@ impl Store for SqliteStore {
         }
         checks::records(batch)?;
         outcomes.reserve(batch.len());
-        let (mut minute, followed) = (self.minute_noted, self.followed);
-        match self.write(|t| accept::insert(t, batch, outcomes, &mut minute, followed)) {
-            Ok(()) => {
-                self.minute_noted = minute;
-                Ok(())
-            }
-            Err(error) => {
-                outcomes.clear();
-                Err(error)
-            }
-        }
+        self.write_records(|t, known| accept::insert(t, batch, outcomes, known))
+            .inspect_err(|_| outcomes.clear())
     }
 
     fn devices_insert(&mut self, devices: &[NewDevice<'_>]) -> Result<Vec<i64>, StoreError> {
@@ -248,11 +286,7 @@ impl Store for SqliteStore {
         registered: &Registered<'_>,
     ) -> Result<Insert, StoreError> {
         checks::records(std::slice::from_ref(record))?;
-        let (mut minute, followed) = (self.minute_noted, self.followed);
-        let outcome =
-            self.write(|t| subscribers::commit(t, record, registered, &mut minute, followed))?;
-        self.minute_noted = minute;
-        Ok(outcome)
+        self.write_records(|t, known| subscribers::commit(t, record, registered, known))
     }
 
     fn last_records(
@@ -269,7 +303,7 @@ impl Store for SqliteStore {
         epoch: u32,
         tag1: &[u8],
     ) -> Result<Option<RecordRow>, StoreError> {
-        self.read(|t| records::by_key(t, device, epoch, tag1))
+        self.read_keys(|t, keys| records::by_key(t, keys, device, epoch, tag1))
     }
 
     fn records_for_each(
@@ -277,7 +311,12 @@ impl Store for SqliteStore {
         filter: &RecordFilter<'_>,
         f: &mut dyn FnMut(RecordRow) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        self.read(|t| records::for_each(t, filter, f))
+        match filter.device_id {
+            None => self.read(|t| records::for_each(t, filter, f)),
+            Some(device_id) => {
+                self.read_keys(|t, keys| records::of_device(t, keys, device_id, filter, f))
+            }
+        }
     }
 
     fn record_count(&mut self) -> Result<u64, StoreError> {

@@ -23,6 +23,7 @@ const MIGRATIONS: &[Migration] = &[
     (include_str!("schema_7.sql"), None),
     (include_str!("schema_8.sql"), None),
     (include_str!("schema_9.sql"), None),
+    (include_str!("schema_10.sql"), None),
 ];
 
 /// What changes the schema, and what then has to be computed for the rows there are.
@@ -34,7 +35,7 @@ type Migration = (
 /// How long a writer waits for another process.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
-/// Memory for pages of the file, at most. The working set of `accept` is the index of one epoch: 3 MB for 10^5 records.
+/// Memory for pages of the file, at most. The working set of `accept` is the keys of one epoch: 3 MB for 10^5 records.
 const CACHE_KIB: u32 = 64 * 1024;
 
 /// Pages of 4 KiB in the WAL after which a commit also moves them into the file: 16 MiB. More gains nothing measurable,

@@ -1,5 +1,6 @@
 //! Reading acceptance records.
 
+use super::keys::{Key, Keys};
 use crate::{LastRecord, RecordFilter, RecordRow, StoreError};
 use rusqlite::{OptionalExtension, Row, Transaction};
 use std::ops::ControlFlow;
@@ -16,17 +17,41 @@ macro_rules! select {
 
 pub(super) fn by_key(
     t: &Transaction<'_>,
+    keys: &Keys,
     device: i64,
     epoch: u32,
     tag1: &[u8],
 ) -> Result<Option<RecordRow>, StoreError> {
-    t.prepare_cached(select!(
-        "FROM record r LEFT JOIN device d ON d.id = r.device WHERE r.epoch = ?1 AND r.device = ?2 AND r.tag1 = ?3"
-    ))?
-    .query_row((epoch, device, tag1), |row| Ok(from_row(row)))
-    .optional()?
-    .transpose()
+    let Some(key) = Key::new(device, epoch, tag1) else {
+        return Ok(None);
+    };
+    let Some(id) = keys.find(t, &key)? else {
+        return Ok(None);
+    };
+    match by_id(t, id)? {
+        Some(row) if (row.device, row.epoch, &row.tag1[..]) == (device, epoch, tag1) => {
+            Ok(Some(row))
+        }
+        _ => Err(keys_disagree()),
+    }
 }
+
+fn by_id(t: &Transaction<'_>, id: i64) -> Result<Option<RecordRow>, StoreError> {
+    t.prepare_cached(BY_ID)?
+        .query_row([id], |row| Ok(from_row(row)))
+        .optional()?
+        .transpose()
+}
+
+/// A key leads to a record that is not there, or has another.
+pub(super) fn keys_disagree() -> StoreError {
+    StoreError::Corrupt {
+        detail: "keys and table of the records disagree".into(),
+    }
+}
+
+pub(super) const BY_ID: &str =
+    select!("FROM record r LEFT JOIN device d ON d.id = r.device WHERE r.id = ?1");
 
 /// The place of `link` in what is selected.
 pub(super) const LINK_COLUMN: usize = 17;
@@ -41,47 +66,53 @@ pub(super) const ALL_UNLINKED: &str = "SELECT r.id, r.device, coalesce(d.device_
      r.area_id, r.nonce, r.cause, r.seq, r.data, r.accept, r.time_ms, r.repeat, r.gnb_id, r.reader_index, r.counter, \
      zeroblob(32) FROM record r LEFT JOIN device d ON d.id = r.device WHERE r.id > ?1 ORDER BY r.id LIMIT 1024";
 
-/// The records of one device: the unique index is asked once for each epoch there is, so that the cost grows with the
-/// age of the store in epochs (52 560 a year) and not with its records. `e.epoch` ends as NULL, which joins nothing.
-pub(super) const OF_DEVICE: &str = select!(
-    "FROM (WITH RECURSIVE e (epoch) AS (SELECT min(epoch) FROM record UNION ALL \
-       SELECT (SELECT min(epoch) FROM record WHERE epoch > e.epoch) FROM e WHERE e.epoch IS NOT NULL) \
-     SELECT epoch FROM e) AS e CROSS JOIN record r CROSS JOIN device d \
-     WHERE r.epoch = e.epoch AND r.device = ?3 AND d.id = ?3 AND r.id > ?1 AND r.time_ms >= ?2 ORDER BY r.id"
-);
-
+/// All records from a place and a time on, in insertion order. Which device is not asked.
 pub(super) fn for_each(
     t: &Transaction<'_>,
     filter: &RecordFilter<'_>,
     f: &mut dyn FnMut(RecordRow) -> ControlFlow<()>,
 ) -> Result<(), StoreError> {
-    let after = filter
-        .after_id
-        .unwrap_or(0)
-        .max(before(t, filter.since_ms)?);
+    let mut statement = t.prepare_cached(ALL)?;
     let since = filter.since_ms.unwrap_or(i64::MIN);
-    let mut statement;
-    let mut rows = match filter.device_id {
-        None => {
-            statement = t.prepare_cached(ALL)?;
-            statement.query((after, since))?
-        }
-        Some(device_id) => {
-            let device: Option<i64> = t
-                .prepare_cached("SELECT id FROM device WHERE device_id = ?1")?
-                .query_row([device_id], |row| row.get(0))
-                .optional()?;
-            let Some(device) = device else { return Ok(()) };
-            statement = t.prepare_cached(OF_DEVICE)?;
-            statement.query((after, since, device))?
-        }
-    };
+    let mut rows = statement.query((after(t, filter)?, since))?;
     while let Some(row) = rows.next()? {
         if f(from_row(row)?).is_break() {
             break;
         }
     }
     Ok(())
+}
+
+/// The same of one device.
+pub(super) fn of_device(
+    t: &Transaction<'_>,
+    keys: &Keys,
+    device_id: &[u8],
+    filter: &RecordFilter<'_>,
+    f: &mut dyn FnMut(RecordRow) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    let device: Option<i64> = t
+        .prepare_cached("SELECT id FROM device WHERE device_id = ?1")?
+        .query_row([device_id], |row| row.get(0))
+        .optional()?;
+    let Some(device) = device else { return Ok(()) };
+    for id in keys.of_device(t, device, after(t, filter)?)? {
+        let row = by_id(t, id)?.filter(|row| row.device == device);
+        let row = row.ok_or_else(keys_disagree)?;
+        if filter
+            .since_ms
+            .is_none_or(|since_ms| row.time_ms >= since_ms)
+            && f(row).is_break()
+        {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn after(t: &Transaction<'_>, filter: &RecordFilter<'_>) -> Result<i64, StoreError> {
+    let before = before(t, filter.since_ms)?;
+    Ok(filter.after_id.unwrap_or(0).max(before))
 }
 
 pub(super) const LAST: &str = "SELECT device, epoch, cause, seq, time_ms, tag1, area_id FROM record WHERE id > ?1 AND time_ms >= ?2 ORDER BY id";

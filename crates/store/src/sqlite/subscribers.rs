@@ -122,8 +122,7 @@ pub(super) fn commit(
     t: &Transaction<'_>,
     record: &NewRecord<'_>,
     registered: &Registered<'_>,
-    minute: &mut Option<i64>,
-    followed: Option<i64>,
+    known: &mut accept::Known,
 ) -> Result<Insert, StoreError> {
     let mut outcomes = Vec::with_capacity(1);
     let newer = t
@@ -132,13 +131,7 @@ pub(super) fn commit(
     if newer {
         return Ok(Insert::StaleChallenge);
     }
-    accept::insert(
-        t,
-        std::slice::from_ref(record),
-        &mut outcomes,
-        minute,
-        followed,
-    )?;
+    accept::insert(t, std::slice::from_ref(record), &mut outcomes, known)?;
     let outcome = outcomes.pop().unwrap_or(Insert::StaleChallenge);
     if let Insert::New { .. } = outcome {
         let updated = t

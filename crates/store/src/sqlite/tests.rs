@@ -96,7 +96,8 @@ fn no_read_scans_the_records() {
     };
     for (sql, parameters) in [
         (super::records::ALL, 2),
-        (super::records::OF_DEVICE, 3),
+        (super::records::BY_ID, 1),
+        (super::keys::OF_DEVICE, 2),
         (super::records::LAST, 2),
     ] {
         let plan = plan(sql, parameters);
@@ -105,9 +106,9 @@ fn no_read_scans_the_records() {
             .filter(|step| step.starts_with("SCAN") && step.as_str() != "SCAN e");
         assert_eq!(scans.count(), 0, "{plan:#?}");
     }
-    let of_device = plan(super::records::OF_DEVICE, 3).join("\n");
+    let of_device = plan(super::keys::OF_DEVICE, 2).join("\n");
     assert!(
-        of_device.contains("SEARCH r USING INDEX sqlite_autoindex_record_1 (epoch=? AND device=?"),
+        of_device.contains("SEARCH k USING PRIMARY KEY (epoch=? AND device=?"),
         "{of_device}"
     );
 }
@@ -129,7 +130,7 @@ fn a_file_is_synced_at_every_commit() {
     assert_eq!(pragma("synchronous"), Value::Integer(2), "FULL");
     assert_eq!(pragma("mmap_size"), Value::Integer(0));
     assert_eq!(pragma("application_id"), Value::Integer(0x416d_6253));
-    assert_eq!(pragma("user_version"), Value::Integer(9));
+    assert_eq!(pragma("user_version"), Value::Integer(10));
     drop(store);
     std::fs::remove_file(&path).unwrap();
 }
