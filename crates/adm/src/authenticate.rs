@@ -93,8 +93,8 @@ impl Adm {
         };
         let current_epoch = beacons.current.epoch();
 
-        let mut batch: Vec<Matched> = Vec::new();
-        let mut in_batch: HashMap<Index, usize> = HashMap::new();
+        let mut batch: Vec<Matched> = Vec::with_capacity(reports.len());
+        let mut in_batch: HashMap<Index, usize> = HashMap::with_capacity(reports.len());
         self.warm(reports);
         let searched = self.search(now_ms, reports);
         for ((at, report), searched) in reports.iter().enumerate().zip(searched) {

@@ -41,6 +41,9 @@ const STOP_WAIT: Duration = Duration::from_secs(3);
 /// Reads that the engine takes in before it goes to the ADM.
 const INPUTS_PER_TURN_MAX: usize = 256;
 
+/// Reports after which it takes in no more reads: their ACCEPTs go out together, so each waits for all of them.
+const REPORTS_PER_TURN: usize = 1024;
+
 /// How long a new connection may take to send its first PDU.
 const FIRST_PDU_WAIT: Duration = Duration::from_secs(10);
 
@@ -320,6 +323,7 @@ fn run_engine<A: AdmClient>(
         aiotf.watch(watcher.as_ref().is_some_and(is_wanted));
         let is_idle = first.is_none() && aiotf.pending_reports() == 0;
         let more = std::iter::from_fn(|| inputs.try_recv().ok());
+        let waiting = aiotf.pending_reports();
         for input in first.into_iter().chain(more).take(INPUTS_PER_TURN_MAX) {
             match input {
                 Input::Connected(connection, peer) => {
@@ -353,6 +357,9 @@ fn run_engine<A: AdmClient>(
                 }
                 Input::Watch(new) => watcher = Some(new),
                 Input::Stop => is_stopping = true,
+            }
+            if aiotf.pending_reports().saturating_sub(waiting) >= REPORTS_PER_TURN {
+                break;
             }
         }
         let now_ms = unix_ms();

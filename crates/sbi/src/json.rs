@@ -299,6 +299,15 @@ mod tests {
         assert!(parse(&fits).is_ok());
     }
 
+    /// Found by fuzzing: a number of many digits came back as its neighbour.
+    #[test]
+    fn a_number_comes_back_as_it_was() {
+        for text in ["11e028", "0.1", "1e-7", "2.2250738585072014e-308"] {
+            let value = parse(text.as_bytes()).unwrap();
+            assert_eq!(parse(value.to_string().as_bytes()).unwrap(), value);
+        }
+    }
+
     #[test]
     fn an_error_names_the_field() {
         let body = parse(br#"{"list":[{"randD":"zz"}]}"#).unwrap();

@@ -10,7 +10,7 @@ use common::{accept, directory, new_device, new_record, records};
 use rusqlite::Connection;
 
 /// The schema version that this program writes.
-const SCHEMA: u32 = 9;
+const SCHEMA: u32 = 10;
 
 #[test]
 fn a_store_is_found_again_as_it_was() {
@@ -315,4 +315,25 @@ fn the_views_read_well() {
         line("SELECT count(*) || '' FROM pragma_table_info('devices') WHERE name LIKE '%key'"),
         "0"
     );
+}
+
+#[test]
+fn the_log_is_moved_into_the_file_beside_the_commits() {
+    let path = directory("log").join(FILE_NAME);
+    let mut store = SqliteStore::open(&path).unwrap();
+    let tags: Vec<[u8; 8]> = (0..100_000_u64).map(u64::to_be_bytes).collect();
+    for tags in tags.chunks(2000) {
+        let batch: Vec<NewRecord<'_>> = tags.iter().map(|tag| new_record(1, tag)).collect();
+        accept(&mut store, &batch);
+    }
+    // Nothing is written any more, and the store is not closed.
+    let moved = || std::fs::metadata(&path).unwrap().len() > 4 << 20;
+    for _ in 0..500 {
+        if moved() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(moved());
+    assert_eq!(store.record_count().unwrap(), 100_000);
 }

@@ -10,6 +10,7 @@ mod devices;
 mod events;
 mod evidence;
 mod keys;
+mod log;
 mod open;
 mod records;
 mod subscribers;
@@ -33,6 +34,8 @@ use std::path::Path;
 /// (`VACUUM INTO`, `.backup`), as the newest records are in the `-wal` file.
 #[derive(Debug)]
 pub struct SqliteStore {
+    /// Before the connection, as its thread must have closed its own when this one closes the file.
+    log: Option<log::Log>,
     connection: Connection,
     /// The minute of record times that is known to be noted durably, see table `minute`.
     minute_noted: Option<i64>,
@@ -60,7 +63,12 @@ impl SqliteStore {
     /// [`StoreError::CannotOpen`], [`StoreError::NotADatabase`], [`StoreError::ForeignFile`],
     /// [`StoreError::NewerVersion`]; in these cases the file is unchanged.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self::over(open::read_write(path)?))
+        let mut connection = open::read_write(path)?;
+        let log = log::Log::watch(&mut connection, path.to_owned())?;
+        Ok(Self {
+            log: Some(log),
+            ..Self::over(connection)
+        })
     }
 
     /// Opens the store at `path` for reading; another process may be writing it. Whatever writes fails with
@@ -83,6 +91,7 @@ impl SqliteStore {
     fn over(connection: Connection) -> Self {
         connection.set_prepared_statement_cache_capacity(64);
         Self {
+            log: None,
             connection,
             minute_noted: None,
             followed: None,
@@ -117,6 +126,9 @@ impl SqliteStore {
             transaction.commit()?;
             Ok(value)
         });
+        if let Some(log) = &mut self.log {
+            log.mind(&self.connection);
+        }
         let rows = self.connection.total_changes().saturating_sub(rows_before);
         if written.is_ok() && rows > 0 {
             self.written.transactions += 1;

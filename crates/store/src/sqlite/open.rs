@@ -38,10 +38,6 @@ const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// Memory for pages of the file, at most. The working set of `accept` is the keys of one epoch: 3 MB for 10^5 records.
 const CACHE_KIB: u32 = 64 * 1024;
 
-/// Pages of 4 KiB in the WAL after which a commit also moves them into the file: 16 MiB. More gains nothing measurable,
-/// and lengthens the pause (10 ms here).
-const CHECKPOINT_PAGES: u32 = 4096;
-
 pub(super) fn read_write(path: &Path) -> Result<Connection, StoreError> {
     create_private(path)?;
     let start = Instant::now();
@@ -68,6 +64,13 @@ fn prepare(path: &Path) -> Result<Connection, StoreError> {
     if version < supported() {
         migrate(&mut connection, path)?;
     }
+    Ok(connection)
+}
+
+/// A second connection to a file that is open, which changes nothing in it.
+pub(super) fn beside(path: &Path) -> Result<Connection, StoreError> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA mmap_size = 0")?;
     Ok(connection)
 }
 
@@ -192,7 +195,7 @@ fn configure(connection: &Connection) -> Result<(), StoreError> {
     // process (SIGBUS) instead of giving an error.
     connection.execute_batch(&format!(
         "PRAGMA synchronous = FULL; PRAGMA cache_size = -{CACHE_KIB}; PRAGMA mmap_size = 0;
-         PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; PRAGMA journal_size_limit = 67108864;
+         PRAGMA journal_size_limit = 67108864;
          PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF"
     ))?;
     Ok(())
