@@ -50,6 +50,7 @@ fn a_record_is_new_once_wherever_its_key_is() {
             .iter()
             .zip(&tags)
             .map(|((device, epoch, tag), tag1)| NewRecord {
+                device_id: &ids[usize::try_from(*device).unwrap() - 1],
                 epoch: *epoch,
                 accept: &tag1[6..],
                 counter: None,
