@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use serde_json::Value;
@@ -192,6 +192,21 @@ impl Answer {
     }
 }
 
+/// The whole of an answer.
+async fn gather(response: Response<Incoming>, origin: &str) -> Result<Answer, ClientError> {
+    let (parts, body) = response.into_parts();
+    let body = Limited::new(body, ANSWER_OCTETS_MAX).collect().await;
+    let body = body.map_err(|error| ClientError::Answer {
+        origin: origin.to_owned(),
+        reason: error.to_string(),
+    })?;
+    Ok(Answer {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body: body.to_bytes(),
+    })
+}
+
 /// A client. Clones share their connections.
 #[derive(Clone)]
 pub struct Client {
@@ -247,36 +262,55 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, outgoing: Outgoing, target: Target) -> Result<Answer, ClientError> {
+    /// Makes a request whose answer goes on, and waits for where it begins: the pieces of its body come as they are sent.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::Refused`] where the status is no success.
+    pub async fn open(&self, outgoing: Outgoing) -> Result<Incoming, ClientError> {
+        let deadline = Instant::now() + outgoing.wait;
+        let target = Target::of(&outgoing.uri)?;
         let origin = target.origin.clone();
-        let unreachable = |error: &dyn std::fmt::Display| ClientError::Unreachable {
-            origin: origin.clone(),
-            reason: error.to_string(),
+        let opened = async {
+            let response = self.begin(outgoing, &target).await?;
+            if response.status().is_success() {
+                return Ok(response.into_body());
+            }
+            let refused = gather(response, &target.origin).await?.success();
+            Err(refused.err().unwrap_or(ClientError::TimedOut {
+                origin: target.origin.clone(),
+            }))
         };
+        let timed_out = Err(ClientError::TimedOut { origin });
+        let opened = tokio::time::timeout_at(deadline.into(), opened).await;
+        opened.unwrap_or(timed_out)
+    }
+
+    async fn exchange(&self, outgoing: Outgoing, target: Target) -> Result<Answer, ClientError> {
+        let response = self.begin(outgoing, &target).await?;
+        gather(response, &target.origin).await
+    }
+
+    async fn begin(
+        &self,
+        outgoing: Outgoing,
+        target: &Target,
+    ) -> Result<Response<Incoming>, ClientError> {
         let next_hop = match &self.scp {
             Some(scp) => Target::of(scp)?,
             None => target.clone(),
         };
         let mut sender = self.connection(&next_hop).await?;
-        let request = build(outgoing, &target, &next_hop)?;
-        let response = match sender.send_request(request).await {
-            Ok(response) => response,
+        let request = build(outgoing, target, &next_hop)?;
+        match sender.send_request(request).await {
+            Ok(response) => Ok(response),
             Err(error) => {
                 self.forget(&next_hop.origin);
-                return Err(unreachable(&error));
+                Err(ClientError::Unreachable {
+                    origin: target.origin.clone(),
+                    reason: error.to_string(),
+                })
             }
-        };
-        let (parts, body) = response.into_parts();
-        let body = Limited::new(body, ANSWER_OCTETS_MAX).collect().await;
-        let body = body.map_err(|error| ClientError::Answer {
-            origin: origin.clone(),
-            reason: error.to_string(),
-        })?;
-        Ok(Answer {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            body: body.to_bytes(),
-        })
+        }
     }
 
     async fn connection(&self, target: &Target) -> Result<SendRequest<Full<Bytes>>, ClientError> {

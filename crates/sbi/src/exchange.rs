@@ -1,11 +1,16 @@
 //! One request and its answer, as the services see them: parsed, bounded, authorised.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
+use hyper::body::{Bytes, Frame};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use crate::pki::Identity;
 use crate::problem::Problem;
@@ -116,13 +121,34 @@ impl Pairs {
     }
 }
 
+/// A body that goes on, piece by piece, until whoever sends it ends. A reader that goes away closes the channel.
+#[derive(Debug)]
+pub struct Flow(pub mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Flow {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = self.0.poll_recv(context);
+        next.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
+
+/// The media type of server-sent events.
+pub const EVENT_STREAM: &str = "text/event-stream";
+
 /// An answer.
-#[derive(Clone)]
 pub struct Reply {
     /// HTTP status.
     pub status: u16,
     /// The body, if there is one.
     pub body: Option<Value>,
+    /// A body that goes on, in place of the other.
+    pub flow: Option<Flow>,
     /// Its media type.
     pub media_type: &'static str,
     /// Further header fields.
@@ -135,7 +161,19 @@ impl Reply {
         Self {
             status: 200,
             body: Some(body),
+            flow: None,
             media_type: "application/json",
+            headers: Vec::new(),
+        }
+    }
+
+    /// 200 with server-sent events.
+    pub const fn events(flow: Flow) -> Self {
+        Self {
+            status: 200,
+            body: None,
+            flow: Some(flow),
+            media_type: EVENT_STREAM,
             headers: Vec::new(),
         }
     }
@@ -145,6 +183,7 @@ impl Reply {
         Self {
             status: 204,
             body: None,
+            flow: None,
             media_type: "application/json",
             headers: Vec::new(),
         }
@@ -172,6 +211,7 @@ impl Reply {
         let mut reply = Self {
             status: problem.status,
             body: Some(problem.to_json()),
+            flow: None,
             media_type: "application/problem+json",
             headers: Vec::new(),
         };

@@ -124,8 +124,9 @@ impl Problem {
     }
 
     /// 406: the answer cannot be had in a media type that the client takes.
-    pub fn not_acceptable() -> Self {
-        Self::new(406, "NOT_ACCEPTABLE", "Accept: must allow application/json")
+    pub fn not_acceptable(media_type: &str) -> Self {
+        let detail = format!("Accept: must allow {media_type}");
+        Self::new(406, "NOT_ACCEPTABLE", detail)
     }
 
     /// 413.

@@ -71,6 +71,8 @@ pub struct Route {
     pub takes: Takes,
     /// How large that may be.
     pub octets_max: usize,
+    /// What it gives, beside problems.
+    pub gives: &'static str,
     /// What it does.
     pub handler: Handler,
 }
@@ -96,7 +98,17 @@ impl Route {
             access,
             takes,
             octets_max: 64 << 10,
+            gives: JSON,
             handler,
+        }
+    }
+
+    /// With another media type of what it gives.
+    #[must_use]
+    pub fn gives(self, media_type: &'static str) -> Self {
+        Self {
+            gives: media_type,
+            ..self
         }
     }
 
@@ -201,8 +213,8 @@ impl Router {
     {
         let (parts, body) = request.into_parts();
         let token = self.authorise(&route.access, &parts.headers, certificate.as_ref())?;
-        if !accepts_json(&parts.headers) {
-            return Err(Problem::not_acceptable());
+        if !accepts(&parts.headers, route.gives) {
+            return Err(Problem::not_acceptable(route.gives));
         }
         let now = Instant::now();
         let deadline = now.checked_add(patience(&parts.headers)?).unwrap_or(now);
@@ -378,11 +390,12 @@ fn one_of(headers: &HeaderMap, allowed: &[&'static str]) -> Result<&'static str,
 }
 
 /// Whether the client takes what we answer. Problems are sent either way.
-fn accepts_json(headers: &HeaderMap) -> bool {
+fn accepts(headers: &HeaderMap, gives: &str) -> bool {
     let mut values = headers.get_all(ACCEPT).iter().peekable();
     if values.peek().is_none() {
         return true;
     }
+    let (tree, _) = gives.split_once('/').unwrap_or((gives, ""));
     values
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
@@ -391,11 +404,11 @@ fn accepts_json(headers: &HeaderMap) -> bool {
             let kind = parts.next().unwrap_or_default();
             let is_refused =
                 parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
-            let is_json = kind == "*/*"
-                || kind == "application/*"
-                || kind == JSON
-                || (kind.starts_with("application/") && kind.ends_with("json"));
-            is_json && !is_refused
+            let is_given = kind == "*/*"
+                || kind == gives
+                || kind.strip_suffix("/*") == Some(tree)
+                || (gives == JSON && kind.starts_with("application/") && kind.ends_with("json"));
+            is_given && !is_refused
         })
 }
 

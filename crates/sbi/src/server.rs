@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
-use crate::exchange::{PeerAddress, Reply};
+use crate::exchange::{Flow, PeerAddress, Reply};
 use crate::pki::Identity;
 use crate::problem::Problem;
 use crate::router::Router;
@@ -168,11 +168,14 @@ async fn serve<S>(
 /// Header fields that an answer repeats from its request, for whoever follows a procedure through several functions.
 const REPEATED: HeaderName = HeaderName::from_static("3gpp-sbi-correlation-info");
 
+/// What is answered: a whole body, none, or one that goes on.
+type Body = Either<Full<Bytes>, Either<Empty<Bytes>, Flow>>;
+
 async fn answer(
     request: Request<Incoming>,
     serving: Arc<Serving>,
     identity: Option<Identity>,
-) -> Result<Response<Either<Full<Bytes>, Empty<Bytes>>>, Infallible> {
+) -> Result<Response<Body>, Infallible> {
     let repeated = request.headers().get(&REPEATED).cloned();
     let reply = match serving.requests.try_acquire() {
         Ok(_permit) => serving.router.answer(request, identity).await,
@@ -181,16 +184,18 @@ async fn answer(
             Reply::problem(&Problem::overload(1))
         }
     };
-    let mut response = match reply.body {
-        Some(body) => {
-            let body = Full::new(Bytes::from(body.to_string()));
-            let mut response = Response::new(Either::Left(body));
-            let media_type = HeaderValue::from_static(reply.media_type);
-            response.headers_mut().insert(CONTENT_TYPE, media_type);
-            response
-        }
-        None => Response::new(Either::Right(Empty::new())),
+    let body = match (reply.flow, reply.body) {
+        (Some(flow), _) => Some(Either::Right(Either::Right(flow))),
+        (None, Some(body)) => Some(Either::Left(Full::new(Bytes::from(body.to_string())))),
+        (None, None) => None,
     };
+    let has_body = body.is_some();
+    let mut response =
+        Response::new(body.unwrap_or_else(|| Either::Right(Either::Left(Empty::new()))));
+    if has_body {
+        let media_type = HeaderValue::from_static(reply.media_type);
+        response.headers_mut().insert(CONTENT_TYPE, media_type);
+    }
     let status = hyper::StatusCode::from_u16(reply.status);
     *response.status_mut() = status.unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();

@@ -3,11 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hyper::Method;
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Method, header};
 use serde_json::Value;
 
 use super::client::{NrfClient, Producer};
 use crate::client::{Answer, ClientError, Outgoing};
+use crate::exchange::EVENT_STREAM;
 
 /// A service of some NF type, wherever the NRF says that it is. Clones share which producer answered last.
 #[derive(Clone, Debug)]
@@ -87,6 +90,47 @@ impl Service {
             }
         }
         Err(error)
+    }
+
+    /// Opens a stream of server-sent events at the first producer that has it.
+    ///
+    /// # Errors
+    /// [`ClientError`], the last one.
+    pub async fn open(
+        &self,
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        wait: Duration,
+    ) -> Result<Incoming, ClientError> {
+        let mut last = ClientError::TimedOut {
+            origin: self.name.to_owned(),
+        };
+        for producer in self.producers().await? {
+            let uri = format!("{}/{}/{}{path}", producer.api_root, self.name, self.version);
+            for _ in 0..2 {
+                let token = self.nrf.token(self.name, self.nf_type).await?;
+                let mut outgoing = Outgoing::new(Method::GET, &uri)
+                    .token(Some(token))
+                    .wait(wait);
+                outgoing.headers.extend_from_slice(headers);
+                let accept = (header::ACCEPT, HeaderValue::from_static(EVENT_STREAM));
+                outgoing.headers.push(accept);
+                match self.nrf.client().open(outgoing).await {
+                    Ok(body) => return Ok(body),
+                    Err(error @ ClientError::Refused { status: 401, .. }) => {
+                        self.nrf.forget_token(self.name, self.nf_type);
+                        last = error;
+                    }
+                    Err(error @ ClientError::Refused { status: ..500, .. }) => return Err(error),
+                    Err(error) => {
+                        last = error;
+                        break;
+                    }
+                }
+            }
+        }
+        self.nrf.doubt_discovery();
+        Err(last)
     }
 
     async fn producers(&self) -> Result<Vec<Producer>, ClientError> {
