@@ -11,6 +11,7 @@ use std::time::Duration;
 use ambit_adm::Adm;
 use ambit_adm_api::{AdmClient, Tally};
 use ambit_aiotf::{Aiotf, Status};
+use ambit_sbi::exchange::Flow;
 use ambit_sbi::namf::aiotf::{LinkStatus, Links};
 use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
@@ -31,7 +32,7 @@ use crate::failure::Failure;
 use crate::online::ChfSnapshot;
 
 /// What is answered: a text, or one that goes on.
-type Body = Either<Full<Bytes>, events::Chunks>;
+type Body = Either<Full<Bytes>, Flow>;
 
 /// Requests served at once; further connections wait.
 const CONNECTIONS_MAX: usize = 256;

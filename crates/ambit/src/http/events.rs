@@ -1,26 +1,20 @@
 //! `/subscriptions/ID/events`: server-sent events for browsers and scripts.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 
 use ambit_nef::delivery::{StreamError, Streams};
-use hyper::body::{Bytes, Frame, Incoming};
+use ambit_sbi::exchange::{EVENT_STREAM, Flow};
+use hyper::body::Incoming;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue,
     RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::sync::mpsc;
 
 use super::{Body, text};
 
 /// Readers at once: some connections stay free for who asks after the core's health.
 const READERS_MAX: usize = 192;
-
-/// Pieces of text that wait for a reader. One that is slow is not read ahead for.
-const AHEAD: usize = 2;
 
 static READERS: AtomicUsize = AtomicUsize::new(0);
 
@@ -79,7 +73,7 @@ pub(super) async fn answer(
         return response;
     };
     let opened = streams.open(id, &token, header("last-event-id"), from_now);
-    let mut stream = match opened.await {
+    let stream = match opened.await {
         Ok(stream) => stream,
         Err(error) => {
             let status = match error {
@@ -95,43 +89,12 @@ pub(super) async fn answer(
             return response;
         }
     };
-    let (send, chunks) = mpsc::channel(AHEAD);
-    tokio::spawn(async move {
-        let _reader = reader;
-        loop {
-            // A reader that has gone is noticed while nothing is to be told, too.
-            let next = tokio::select! {
-                next = stream.next() => next,
-                () = send.closed() => None,
-            };
-            let Some(text) = next else { return };
-            if send.send(Bytes::from(text)).await.is_err() {
-                return;
-            }
-        }
-    });
-    let mut response = Response::new(Body::Right(Chunks(chunks)));
+    let mut response = Response::new(Body::Right(Flow(stream.pieces(reader))));
     let headers = response.headers_mut();
-    let kind = HeaderValue::from_static("text/event-stream");
+    let kind = HeaderValue::from_static(EVENT_STREAM);
     headers.insert(CONTENT_TYPE, kind);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // The token is what opens it, not where the page comes from.
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     response
-}
-
-/// A body that goes on.
-pub(super) struct Chunks(mpsc::Receiver<Bytes>);
-
-impl hyper::body::Body for Chunks {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let next = self.0.poll_recv(context);
-        next.map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
-    }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{oneshot, watch};
+use hyper::body::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::feed::{Heads, Page, Whereabouts};
@@ -23,6 +24,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// How long the store may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Pieces of text that wait for a reader. One that is slow is not read ahead for.
+const AHEAD: usize = 2;
 
 /// The longest `Last-Event-ID`, in octets.
 const LAST_ID_OCTETS_MAX: usize = 4096;
@@ -95,6 +99,30 @@ impl Streams {
             return Err(StreamError::Unauthorized);
         }
         let subscription = self.find(id).await?;
+        self.begin(subscription, last_event_id, from_now)
+    }
+
+    /// The same for the AF that the subscription belongs to, which shows who it is elsewhere.
+    ///
+    /// # Errors
+    /// [`StreamError`]; another's subscription is as one that is not there.
+    pub async fn open_for(
+        &self,
+        af: &str,
+        id: &str,
+        last_event_id: Option<&str>,
+        from_now: bool,
+    ) -> Result<EventStream, StreamError> {
+        let subscription = self.find_of(Some(af), id).await?;
+        self.begin(subscription, last_event_id, from_now)
+    }
+
+    fn begin(
+        &self,
+        subscription: Arc<Subscription>,
+        last_event_id: Option<&str>,
+        from_now: bool,
+    ) -> Result<EventStream, StreamError> {
         let position = match last_event_id {
             Some(text) => self.place(text)?,
             None if from_now => {
@@ -111,18 +139,9 @@ impl Streams {
             }
             None => subscription.position.clone(),
         };
-        let mut whereabouts = None;
-        if subscription.filter.wants(What::Presence) {
-            whereabouts = Some(self.whereabouts(&position).await?);
-        }
         Ok(EventStream {
-            selector: Selector::new(
-                subscription,
-                Arc::clone(&self.entitlements),
-                Arc::clone(&self.source),
-                whereabouts,
-            ),
-            id: id.to_owned(),
+            subscription,
+            selector: None,
             streams: self.clone(),
             position,
             looked: Instant::now(),
@@ -151,9 +170,17 @@ impl Streams {
     }
 
     async fn find(&self, id: &str) -> Result<Arc<Subscription>, StreamError> {
+        self.find_of(None, id).await
+    }
+
+    /// A stream, of this AF if one is named.
+    async fn find_of(&self, af: Option<&str>, id: &str) -> Result<Arc<Subscription>, StreamError> {
         let (reply, found) = oneshot::channel();
         let found = self.ask(Job::Find(id.to_owned(), reply), found).await?;
-        match found.filter(|found| matches!(found.sink, Sink::Stream)) {
+        let is_meant = |found: &Arc<Subscription>| {
+            matches!(found.sink, Sink::Stream) && (af.is_none() || found.af.as_deref() == af)
+        };
+        match found.filter(is_meant) {
             Some(found) if found.is_paused => Err(StreamError::Paused),
             Some(found) => Ok(found),
             None => Err(StreamError::Unauthorized),
@@ -181,8 +208,9 @@ impl Streams {
 /// The events of one reader.
 pub struct EventStream {
     streams: Streams,
-    id: String,
-    selector: Selector,
+    subscription: Arc<Subscription>,
+    /// Made when the reader has its answer: where devices were takes a look at many records.
+    selector: Option<Selector>,
     position: Position,
     looked: Instant,
     has_begun: bool,
@@ -196,11 +224,14 @@ impl EventStream {
             // So that the reader sees at once that it is connected.
             return Some("retry: 2000\n\n".to_owned());
         }
+        if self.selector.is_none() {
+            self.selector = Some(self.select().await?);
+        }
         let waited = Instant::now();
         loop {
             self.streams.heads.mark_unchanged();
             if self.looked.elapsed() >= LOOK_EVERY {
-                self.streams.find(&self.id).await.ok()?;
+                self.streams.find(&self.subscription.id).await.ok()?;
                 self.looked = Instant::now();
             }
             let page = self.page().await?;
@@ -218,6 +249,39 @@ impl EventStream {
         }
     }
 
+    /// Sends all there is into a channel, until it ends or nobody reads it any more. `guard` is let go then.
+    pub fn pieces(mut self, guard: impl Send + 'static) -> mpsc::Receiver<Bytes> {
+        let (to, pieces) = mpsc::channel(AHEAD);
+        tokio::spawn(async move {
+            let _guard = guard;
+            loop {
+                // A reader that has gone is noticed while nothing is to be told, too.
+                let next = tokio::select! {
+                    next = self.next() => next,
+                    () = to.closed() => None,
+                };
+                let Some(text) = next else { return };
+                if to.send(Bytes::from(text)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        pieces
+    }
+
+    async fn select(&self) -> Option<Selector> {
+        let mut whereabouts = None;
+        if self.subscription.filter.wants(What::Presence) {
+            whereabouts = Some(self.streams.whereabouts(&self.position).await.ok()?);
+        }
+        Some(Selector::new(
+            Arc::clone(&self.subscription),
+            Arc::clone(&self.streams.entitlements),
+            Arc::clone(&self.streams.source),
+            whereabouts,
+        ))
+    }
+
     async fn page(&self) -> Option<Arc<Page>> {
         let (reply, page) = oneshot::channel();
         let job = Job::Page(self.position.clone(), reply);
@@ -226,11 +290,14 @@ impl EventStream {
 
     fn text(&mut self, page: &Page) -> String {
         let mut text = String::new();
+        let Some(selector) = &mut self.selector else {
+            return text;
+        };
         for entry in &page.entries {
             let done = usize::from(self.position.part);
             let before = self.position.clone();
             entry.pass(&mut self.position);
-            let messages = self.selector.messages(entry);
+            let messages = selector.messages(entry);
             let last = messages.len();
             for (place, message) in messages.into_iter().enumerate().skip(done) {
                 let mut after = self.position.clone();
