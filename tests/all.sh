@@ -23,7 +23,7 @@ elif [ ! -x /usr/sbin/pcscd ]; then
     echo "tests/all.sh: tests that need pcscd are skipped" >&2
 fi
 
-# The OpenAPI file of the service-based interface is put to the test where schemathesis is, or can be installed.
+# The OpenAPI files of the service-based interface and of the NEF are put to the test where schemathesis is, or can be installed.
 if ! command -v schemathesis >/dev/null && [ "$(id -u)" = 0 ] && command -v python3 >/dev/null; then
     (python3 -m venv target/schemathesis && target/schemathesis/bin/pip install -q schemathesis) >&2 \
         && export AMBIT_SCHEMATHESIS="$PWD/target/schemathesis/bin/schemathesis" || true

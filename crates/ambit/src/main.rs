@@ -1,6 +1,7 @@
 //! `ambit`: the command line of the Ambit core.
 
 mod admin;
+mod af_subscriptions;
 mod amf;
 mod card_dir;
 mod commands;

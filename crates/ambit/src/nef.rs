@@ -8,6 +8,7 @@ use ambit_nef::exposure::{
     AreaNames, Callbacks, Exposure, ExposureConfig, InventoryAccess, OPENAPI,
 };
 use ambit_nef::subscription::Guard;
+use ambit_nef::subscription::service::SubscriptionAccess;
 use ambit_protocol::area::parse_area_code;
 use ambit_sbi::adm::SharedAdm;
 use ambit_sbi::pki::random_uuid;
@@ -89,6 +90,7 @@ impl Nef {
         id: Option<Uuid>,
         adm: &SharedAdm,
         aiotf: Arc<dyn InventoryAccess>,
+        subscriptions: Arc<dyn SubscriptionAccess>,
     ) -> Result<Self, Failure> {
         let nef = &config.nef;
         let listener = nef.bind()?;
@@ -104,6 +106,7 @@ impl Nef {
             token_lifetime_s: nef.token_lifetime_s,
             issuer: nef.issuer()?,
             callbacks: nef.callbacks(config)?,
+            subscriptions: Some(subscriptions),
         };
         let exposure = {
             let _in_runtime = runtime.handle().enter();

@@ -1,5 +1,6 @@
-//! The exposure of inventories and commands to application functions: `3gpp-aiot` of TS 29.522, as
-//! `TS29522_AIoT.yaml` has it, and the token endpoint (RFC 6749 clause 4.4) that lets AFs in.
+//! What application functions are offered: inventories and commands by `3gpp-aiot` of TS 29.522, as
+//! `TS29522_AIoT.yaml` has it; subscriptions to what devices report by themselves (`ambit-doa`, ours); and the token endpoint
+//! (RFC 6749 clause 4.4) that lets AFs in.
 //!
 //! What holds for every request, in this order: a token of this NEF, in force, with the scope; the account there still is,
 //! with the secret that the token was issued for; a place in the AF's quota; the AF's own name; then its rights: operation,
@@ -10,6 +11,7 @@ mod account;
 mod area;
 mod audit;
 mod callback;
+mod doa;
 mod notify;
 mod quota;
 pub mod remote;
@@ -32,11 +34,12 @@ use uuid::Uuid;
 pub use area::{AreaError, AreaNames};
 pub use callback::Callbacks;
 
+use crate::subscription::service::SubscriptionAccess;
 use account::Accounts;
 use audit::Audit;
 use quota::Quotas;
 
-/// Our OpenAPI file: the token endpoint, and `3gpp-aiot` as far as it is narrower here.
+/// Our OpenAPI file: the token endpoint, `ambit-doa`, and `3gpp-aiot` as far as it is narrower here.
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
 /// A way to the AIOTF: in this process, or over the SBI. Calls wait for it.
@@ -73,6 +76,8 @@ pub struct ExposureConfig {
     pub issuer: Issuer,
     /// Delivers notifications.
     pub callbacks: Callbacks,
+    /// The subscriptions of AFs; without it they are not offered.
+    pub subscriptions: Option<Arc<dyn SubscriptionAccess>>,
 }
 
 /// The NEF towards AFs.
@@ -83,6 +88,7 @@ pub struct Exposure {
     audit: Arc<Audit>,
     adm: SharedAdm,
     callbacks: Callbacks,
+    subscriptions: Option<Arc<dyn SubscriptionAccess>>,
     issuer: Issuer,
     verifier: Verifier,
     quotas: Quotas,
@@ -113,6 +119,7 @@ impl Exposure {
             audit: Arc::default(),
             adm: Arc::clone(adm),
             callbacks: config.callbacks,
+            subscriptions: config.subscriptions,
             verifier: config.issuer.verifier("NEF", config.id),
             issuer: config.issuer,
             quotas: Quotas::default(),
@@ -128,7 +135,7 @@ impl Exposure {
     pub fn routes(self: &Arc<Self>) -> Vec<Route> {
         let json = Takes::Json(&["application/json"]);
         let (a, b, c) = (Arc::clone(self), Arc::clone(self), Arc::clone(self));
-        vec![
+        let mut routes = vec![
             Route::new(
                 "af_token",
                 Method::POST,
@@ -161,7 +168,11 @@ impl Exposure {
                 },
             )
             .octets_max(256 << 10),
-        ]
+        ];
+        if let Some(subscriptions) = &self.subscriptions {
+            routes.extend(doa::routes(self, subscriptions));
+        }
+        routes
     }
 
     /// Puts the refusals on record that were counted and not yet told: to be called last, while the ADM is still there.

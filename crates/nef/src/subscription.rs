@@ -7,7 +7,9 @@
 mod check;
 mod entitlement;
 mod guard;
+pub mod remote;
 mod secret;
+pub mod service;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -311,11 +313,46 @@ pub fn add(
     wanted: Wanted,
     now_ms: i64,
 ) -> Result<Subscription, SubscriptionError> {
-    let quota = check::check(store, rules, &wanted)?;
+    let id = new_id()?;
+    add_as(store, rules, id, wanted, now_ms)
+}
+
+/// A name that no subscription has.
+///
+/// # Errors
+/// [`SubscriptionError::Random`].
+pub fn new_id() -> Result<String, SubscriptionError> {
     let mut id = [0; 8];
     getrandom::fill(&mut id).map_err(|_| SubscriptionError::Random)?;
+    Ok(hex::encode(id))
+}
+
+/// Adds a subscription under a name that [`new_id`] gave. Once only: where it is there already, whoever asks again is told of it.
+///
+/// # Errors
+/// As [`add`].
+pub fn add_as(
+    store: &mut dyn DeliveryStore,
+    rules: &Rules,
+    id: String,
+    wanted: Wanted,
+    now_ms: i64,
+) -> Result<Subscription, SubscriptionError> {
+    if !is_id(&id) {
+        return Err(SubscriptionError::Unknown { id });
+    }
+    if let Some(row) = store.subscription(&id)? {
+        let there = Subscription::from_row(row)?;
+        let is_same =
+            there.af == wanted.af && there.filter == wanted.filter && there.sink == wanted.sink;
+        return match is_same {
+            true => Ok(there),
+            false => Err(SubscriptionError::Unknown { id }),
+        };
+    }
+    let quota = check::check(store, rules, &wanted)?;
     let subscription = Subscription {
-        id: hex::encode(id),
+        id,
         af: wanted.af,
         filter: wanted.filter,
         sink: wanted.sink,
@@ -350,6 +387,12 @@ pub fn add(
         true => Ok(subscription),
         false => Err(SubscriptionError::Quota { quota }),
     }
+}
+
+/// Whether a text is what a subscription may be called.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The subscriptions that the asker may see.

@@ -190,6 +190,7 @@ impl Setup {
             token_lifetime_s: 600,
             issuer: Issuer::generate().unwrap(),
             callbacks: Callbacks::new(guard, None),
+            subscriptions: None,
         };
         let exposure = {
             let _in_runtime = runtime.handle().enter();

@@ -177,6 +177,7 @@ fn malicious_af(seed: u64, granted: &AfAuthorization) -> Result<Run> {
         token_lifetime_s: 600,
         issuer: Issuer::generate().map_err(scene)?,
         callbacks: Callbacks::new(guard, None),
+        subscriptions: None,
     };
     let exposure = {
         let _in_runtime = runtime.handle().enter();

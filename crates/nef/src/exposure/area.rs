@@ -58,6 +58,27 @@ impl AreaNames {
             .map(|(name, _)| name.as_str())
     }
 
+    /// What areas come to in names, the widest first; `area=` and the AreaID for what has none.
+    pub(super) fn names_of(&self, areas: &[Vec<u8>]) -> Vec<String> {
+        let has = |area: &AreaId| areas.iter().any(|one| one == area.octets());
+        let mut named: Vec<_> = self.0.iter().filter(|(_, of)| of.iter().all(has)).collect();
+        named.sort_by_key(|(_, of)| std::cmp::Reverse(of.len()));
+        let mut left: Vec<&Vec<u8>> = areas.iter().collect();
+        let mut names = Vec::new();
+        for (name, of) in named {
+            let before = left.len();
+            left.retain(|area| !of.iter().any(|one| *area == one.octets()));
+            if left.len() < before {
+                names.push(name.clone());
+            }
+        }
+        names.extend(
+            left.iter()
+                .map(|area| format!("area={}", hex::encode(area))),
+        );
+        names
+    }
+
     /// The areas of an ExtTargetArea that an AF may ask for. To one that is not let in everywhere a name that is not there
     /// looks like one that is not its own.
     ///

@@ -51,18 +51,25 @@ impl Bucket {
     }
 }
 
+/// Streams read by all AFs together, at most.
+const STREAMS_MAX: u32 = 192;
+
 /// The quotas of all AFs.
 #[derive(Debug, Default)]
 pub(super) struct Quotas {
     requests: Mutex<HashMap<String, Bucket>>,
-    open: Arc<Mutex<HashMap<String, u32>>>,
+    open: Places,
+    streams: Places,
 }
 
-/// A place among an AF's open inventories; given back when it is dropped.
+/// How many of something each AF has.
+type Places = Arc<Mutex<HashMap<String, u32>>>;
+
+/// A place among an AF's open inventories, or its streams; given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Open {
     af: String,
-    all: Arc<Mutex<HashMap<String, u32>>>,
+    all: Places,
 }
 
 impl Quotas {
@@ -97,18 +104,40 @@ impl Quotas {
     /// 429.
     pub(super) fn open(&self, account: &AfAccount) -> Result<Open, Problem> {
         let most = account.authorization.quota.inventories;
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(account.name.clone()).or_default();
-        if *count >= most {
+        take(&self.open, &account.name, most, u32::MAX).ok_or_else(|| {
             let rule = format!("the AF's quota is {most} inventories and commands under way");
-            return Err(exceeded(rule, Duration::from_secs(5)));
-        }
-        *count += 1;
-        Ok(Open {
-            af: account.name.clone(),
-            all: Arc::clone(&self.open),
+            exceeded(rule, Duration::from_secs(5))
         })
     }
+
+    /// Opens one more stream of an AF: as many as it may have subscriptions.
+    ///
+    /// # Errors
+    /// 429.
+    pub(super) fn stream(&self, account: &AfAccount) -> Result<Open, Problem> {
+        let most = account.authorization.quota.subscriptions;
+        take(&self.streams, &account.name, most, STREAMS_MAX).ok_or_else(|| {
+            let rule = format!(
+                "the AF's quota is {most} streams at once, and that of all AFs {STREAMS_MAX}"
+            );
+            exceeded(rule, Duration::from_secs(5))
+        })
+    }
+}
+
+/// Takes one more place, of an AF's and of all.
+fn take(places: &Places, af: &str, most: u32, most_of_all: u32) -> Option<Open> {
+    let mut taken = places.lock().unwrap_or_else(PoisonError::into_inner);
+    let of_all = taken.values().fold(0, |sum: u32, n| sum.saturating_add(*n));
+    let of_af = taken.get(af).copied().unwrap_or(0);
+    if of_af >= most || of_all >= most_of_all {
+        return None;
+    }
+    taken.insert(af.to_owned(), of_af + 1);
+    Some(Open {
+        af: af.to_owned(),
+        all: Arc::clone(places),
+    })
 }
 
 impl Drop for Open {
@@ -169,7 +198,7 @@ fn place(address: Option<IpAddr>) -> Option<IpAddr> {
     })
 }
 
-fn exceeded(rule: String, wait: Duration) -> Problem {
+pub(super) fn exceeded(rule: String, wait: Duration) -> Problem {
     let mut problem = Problem::overload(1);
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     problem.retry_after_s = Some(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));

@@ -15,8 +15,16 @@ use zeroize::Zeroizing;
 
 use super::Exposure;
 
-/// The scopes there are; without a wish an AF gets the first.
-const SCOPES: [&str; 3] = ["3gpp-aiot", "3gpp-aiot:inventory", "3gpp-aiot:command"];
+/// The scopes there are.
+const SCOPES: [&str; 4] = [
+    "3gpp-aiot",
+    "3gpp-aiot:inventory",
+    "3gpp-aiot:command",
+    "ambit-doa",
+];
+
+/// What an AF gets without a wish: everything.
+const SCOPE: &str = "3gpp-aiot ambit-doa";
 
 /// Client identifier and secret have at most so many octets.
 const CREDENTIALS_OCTETS_MAX: usize = 512;
@@ -59,7 +67,7 @@ async fn issue_to(nef: &Exposure, exchange: &Exchange) -> Result<Reply, Problem>
         _ => return Ok(refuse("invalid_request", "grant_type: must stand once")),
     }
     let scope = match form.all("scope").as_slice() {
-        [] | [""] => "3gpp-aiot",
+        [] | [""] => SCOPE,
         [scope] => scope,
         _ => return Ok(refuse("invalid_request", "scope: must stand once at most")),
     };

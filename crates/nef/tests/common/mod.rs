@@ -60,9 +60,14 @@ impl Default for Report {
 
 /// Accepts a report with this tag.
 pub fn accept(store: &mut dyn Store, report: Report, tag: u64) -> Insert {
-    let device_id = format!("d{}", report.device);
     let mut area_id = [0; 12];
     area_id[11] = report.area;
+    accept_at(store, report, area_id, tag)
+}
+
+/// The same with a whole AreaID.
+pub fn accept_at(store: &mut dyn Store, report: Report, area_id: [u8; 12], tag: u64) -> Insert {
+    let device_id = format!("d{}", report.device);
     let record = NewRecord {
         device: report.device,
         device_id: device_id.as_bytes(),

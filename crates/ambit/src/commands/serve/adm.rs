@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ambit_aiotf::server::unix_ms;
+use ambit_nef::subscription::remote;
 use ambit_sbi::adm::engine::AdmEngine;
 use ambit_sbi::adm::{self, SharedAdm};
 use ambit_sbi::runtime::Runtime;
@@ -11,6 +12,7 @@ use signal_hook::iterator::Signals;
 
 use super::{bind_http, bind_sbi, nrf_root, serve_until, wait_for_lock};
 use crate::admin::AdminServer;
+use crate::af_subscriptions;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::delivery::StreamSlot;
@@ -30,7 +32,11 @@ pub(super) fn run(config: &Config, signals: &mut Signals) -> Result<(), Failure>
     let adm = dir.open_adm(config.adm()?, &lock, unix_ms())?;
     let engine = AdmEngine::start(adm).map_err(|error| Failure::io("adm", &error))?;
     let shared: SharedAdm = Arc::new(engine.handle());
-    let (sbi, router) = function.serve(listener, adm::routes(&shared))?;
+    let streams = StreamSlot::default();
+    let subscriptions = af_subscriptions::beside(config, &dir, engine.handle(), &streams)?;
+    let mut routes = adm::routes(&shared);
+    routes.extend(remote::routes(&subscriptions));
+    let (sbi, router) = function.serve(listener, routes)?;
     let chf_counts = config.chf()?.map(|_| Arc::<Counts>::default());
     let source = {
         let chf_counts = chf_counts.clone();
@@ -46,7 +52,6 @@ pub(super) fn run(config: &Config, signals: &mut Signals) -> Result<(), Failure>
             })
         }
     };
-    let streams = StreamSlot::default();
     let http = http::start(http, Arc::new(source), Arc::clone(&streams))?;
     let admin = AdminServer::start(&dir, engine.handle(), config.subscription_rules()?)?;
     let mut followers = Followers::start(config, &dir, &engine.handle(), &streams)?;

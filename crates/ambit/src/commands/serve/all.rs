@@ -6,6 +6,8 @@ use std::sync::Arc;
 use ambit_adm::Adm;
 use ambit_aiotf::Aiotf;
 use ambit_aiotf::server::{Engine, Observer, Server, unix_ms};
+use ambit_nef::subscription::remote;
+use ambit_nef::subscription::service::SubscriptionAccess;
 use ambit_protocol::AreaId;
 use ambit_sbi::adm::{self, AdmAccess, AdmGone, Job, SharedAdm};
 use ambit_sbi::aiotf::callback::CallbackCounts;
@@ -20,6 +22,7 @@ use signal_hook::iterator::Signals;
 
 use super::{bind, bind_http, serve_until, served_areas, wait_for_lock};
 use crate::admin::AdminServer;
+use crate::af_subscriptions;
 use crate::amf::{self, Behind};
 use crate::config::Config;
 use crate::data_dir::{DataDir, instance_id};
@@ -51,17 +54,23 @@ pub(super) fn run(
         let rule = "amf.gnbs: an AMF is reached over the service-based interface: sbi.pki must be set (or --pki)";
         return Err(Failure::input("config_invalid", rule));
     }
+    let streams = StreamSlot::default();
+    let subscriptions = af_subscriptions::beside(config, &dir, server.engine(), &streams)?;
     let services = match config.sbi.is_on() {
-        true => Some(Services::start(config, server.engine(), aiotf_id, areas)?),
+        true => {
+            let engine = server.engine();
+            let started = Services::start(config, engine, &subscriptions, aiotf_id, areas);
+            Some(started?)
+        }
         false => None,
     };
     let chf_counts = config.chf()?.map(|_| Arc::<Counts>::default());
-    let streams = StreamSlot::default();
     let nef = match config.nef.listen {
         Some(_) => {
             let runtime = Runtime::start().map_err(|error| Failure::io("nef", &error))?;
             let shared: SharedAdm = Arc::new(InEngine(server.engine()));
-            let nef = Nef::start(config, &runtime, None, &shared, Arc::new(server.engine()))?;
+            let aiotf = Arc::new(server.engine());
+            let nef = Nef::start(config, &runtime, None, &shared, aiotf, subscriptions)?;
             Some((nef, runtime))
         }
         None => None,
@@ -157,6 +166,7 @@ impl Services {
     fn start(
         config: &Config,
         engine: Engine<Adm>,
+        subscriptions: &Arc<dyn SubscriptionAccess>,
         aiotf_id: [u8; 16],
         areas: Vec<AreaId>,
     ) -> Result<Self, Failure> {
@@ -183,7 +193,8 @@ impl Services {
         let nrf = adm_function.nrf(&nrf_root)?;
         let shared: SharedAdm = Arc::new(InEngine(engine.clone()));
         let listener = bind("sbi", nth_address(first, 1)?)?;
-        let routes = adm::routes(&shared);
+        let mut routes = adm::routes(&shared);
+        routes.extend(remote::routes(subscriptions));
         let (address, router) = adm_function.serve(listener, routes)?;
         ambit_sbi::json::set(&mut addresses, "adm", address.to_string());
         routers.push(router);

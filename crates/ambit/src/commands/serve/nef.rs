@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ambit_nef::exposure::remote::RemoteAiotfs;
+use ambit_nef::subscription::remote::RemoteSubscriptions;
 use ambit_sbi::adm::SharedAdm;
 use ambit_sbi::adm::client::RemoteAdm;
 use ambit_sbi::adm::engine::AdmEngine;
@@ -29,6 +30,7 @@ pub(super) fn run(config: &Config, signals: &mut Signals) -> Result<(), Failure>
     let shared: SharedAdm = Arc::new(engine.handle());
     let own_root = function.root(&listener)?;
     let aiotfs = RemoteAiotfs::new(runtime.handle().clone(), nrf.clone(), own_root);
+    let subscriptions = RemoteSubscriptions::new(runtime.handle().clone(), &nrf);
     let (sbi, sbi_router) = function.serve(listener, aiotfs.routes())?;
     let nef = Nef::start(
         config,
@@ -36,8 +38,14 @@ pub(super) fn run(config: &Config, signals: &mut Signals) -> Result<(), Failure>
         Some(function.id),
         &shared,
         Arc::new(aiotfs),
+        Arc::new(subscriptions),
     )?;
-    function.register(&nrf, sbi, &[("3gpp-aiot", "1.0.1")], Vec::new());
+    function.register(
+        &nrf,
+        sbi,
+        &[("3gpp-aiot", "1.0.1"), ("ambit-doa", "1.0.0")],
+        Vec::new(),
+    );
     let source = {
         let (nrf, router) = (nrf.clone(), Arc::clone(&nef.router));
         let exposure = Arc::clone(&nef.exposure);
