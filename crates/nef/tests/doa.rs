@@ -744,6 +744,12 @@ fn what_an_af_may_not_receive_it_may_not_subscribe_to_and_each_error_names_field
             "/sink/url",
         ),
         (
+            json!({ "sink": to("https://127.0.0.1*/") }),
+            400,
+            "MANDATORY_IE_INCORRECT",
+            "/sink/url",
+        ),
+        (
             json!({ "sink": to("not a url") }),
             400,
             "MANDATORY_IE_INCORRECT",

@@ -476,7 +476,7 @@ impl Target {
             Some("http") => false,
             _ => return Err(bad("must begin with https:// or http://")),
         };
-        let host = uri.host().filter(|host| !host.is_empty());
+        let host = uri.host().filter(|host| is_host(host));
         let host = host.ok_or_else(|| bad("must name a host"))?;
         // A port that is no number of 16 bits is none to the parser.
         let authority = uri.authority().map_or("", |authority| authority.as_str());
@@ -498,6 +498,20 @@ impl Target {
             port,
             path_and_query: path_and_query.to_owned(),
         })
+    }
+}
+
+/// Whether a text is a host as a URI has it: a name, an address, or an IPv6 address in brackets. A URI's own grammar takes more.
+pub fn is_host(text: &str) -> bool {
+    match text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+    {
+        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            let is_of_name = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_');
+            matches!(text.len(), 1..=253) && text.bytes().all(is_of_name)
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use ambit_sbi::client::is_host;
 use ambit_store::{DeliveryStore, StoreError};
 use hyper::Uri;
 
@@ -246,7 +247,7 @@ fn url(text: &str, tls: &str, clear: &str, guard: &Guard) -> Result<(), Subscrip
     let uri: Uri = text
         .parse()
         .map_err(|_| invalid(FIELD, "must be a URL without spaces"))?;
-    let Some(authority) = uri.authority().filter(|at| !at.host().is_empty()) else {
+    let Some(authority) = uri.authority().filter(|at| is_host(at.host())) else {
         return Err(invalid(FIELD, format!("must be {tls}://HOST[:PORT]...")));
     };
     if authority.as_str().contains('@') {
