@@ -117,7 +117,7 @@ impl Receiver {
                 if place > 0 {
                     body.push(',');
                 }
-                body += &outgoing.message.event.to_string();
+                body += &outgoing.message.event;
             }
             body.push(']');
             let id = format!("{}+{}", first.message.id, piece.len());

@@ -60,7 +60,10 @@ impl FileSink {
 
     /// Appends all, or nothing.
     pub(super) async fn send(&mut self, wave: &[Outgoing]) -> Vec<Outcome> {
-        let lines: Vec<u8> = wave.iter().flat_map(line).collect();
+        let mut lines = Vec::new();
+        for outgoing in wave {
+            line(outgoing, &mut lines);
+        }
         let Some(mut open) = self.open.take() else {
             // An error took the file away: the worker begins anew, with what the file then holds.
             let failed = Failed::new("sink_file", format!("{}: is closed", self.path.display()));
@@ -114,16 +117,20 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|error| Failed::new("sink_file", format!("{}: {error}", path.display())))
 }
 
-fn line(outgoing: &Outgoing) -> Vec<u8> {
-    let mut event = outgoing.message.event.clone();
-    if let Some(object) = event.as_object_mut()
-        && let Ok(position) = serde_json::to_string(&outgoing.after)
-    {
-        object.insert("position".to_owned(), position.into());
+/// The event with its position as the last member.
+fn line(outgoing: &Outgoing, lines: &mut Vec<u8>) {
+    let event = &outgoing.message.event;
+    let position = serde_json::to_string(&outgoing.after)
+        .and_then(|position| serde_json::to_string(&position));
+    match (event.strip_suffix('}'), position) {
+        (Some(members), Ok(position)) => {
+            for part in [members, ",\"position\":", &position, "}"] {
+                lines.extend_from_slice(part.as_bytes());
+            }
+        }
+        _ => lines.extend_from_slice(event.as_bytes()),
     }
-    let mut line = event.to_string().into_bytes();
-    line.push(b'\n');
-    line
+    lines.push(b'\n');
 }
 
 impl Open {
@@ -286,7 +293,7 @@ mod tests {
                 device_id: None,
                 fleet: Arc::default(),
                 area_id: None,
-                event,
+                event: event.to_string().into(),
             },
             after,
         }
@@ -304,7 +311,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out.jsonl");
         let whole: Vec<Outgoing> = (1..=4).map(outgoing).collect();
-        let text: Vec<u8> = whole.iter().flat_map(line).collect();
+        let mut text = Vec::new();
+        for outgoing in &whole {
+            line(outgoing, &mut text);
+        }
         for cut in 0..=text.len() {
             for garbage in [&b""[..], b"\0\0\0"] {
                 let torn = [&text[..cut], garbage].concat();

@@ -3,11 +3,13 @@
 //! The same record makes the same message with the same id for the same subscription, whenever and wherever it is made: so a
 //! receiver that keeps the ids takes each once, though it may be sent more often.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use ambit_store::{EventRow, RecordRow};
 use hyper::body::Bytes;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::feed::{Change, Entry, Whereabouts};
@@ -29,15 +31,15 @@ pub struct Message {
     pub fleet: Arc<str>,
     /// Where it was heard.
     pub area_id: Option<[u8; 12]>,
-    /// The CloudEvent.
-    pub event: Value,
+    /// The CloudEvent as JSON: an object.
+    pub event: Arc<str>,
 }
 
 impl Message {
-    /// The CloudEvent as JSON.
+    /// The CloudEvent, as it goes to a receiver.
     #[must_use]
     pub fn body(&self) -> Bytes {
-        self.event.to_string().into()
+        Bytes::copy_from_slice(self.event.as_bytes())
     }
 }
 
@@ -213,18 +215,20 @@ impl Selector {
     }
 
     fn data(&self, record: &RecordRow, fleet: &Arc<str>) -> Message {
-        let mut data = of_record(record, fleet);
-        put(&mut data, "cause", record.cause);
-        put(&mut data, "seq", record.seq);
-        put(&mut data, "epoch", record.epoch);
-        put(&mut data, "data", hex::encode(&record.data));
+        let data = Data {
+            cause: Some(record.cause),
+            seq: Some(record.seq),
+            epoch: Some(record.epoch),
+            data: Some(Hex(&record.data)),
+            ..Data::of(record, fleet)
+        };
         let name = format!("r{}", record.id);
         self.message(
             What::Data,
             (name.as_str(), name.clone()),
             record,
             fleet,
-            data,
+            &data,
         )
     }
 
@@ -235,17 +239,19 @@ impl Selector {
         fleet: &Arc<str>,
         may: &Option<Entitlement>,
     ) -> Message {
-        let mut data = of_record(record, fleet);
-        put(&mut data, "change", change.name());
         let told = format!("p{}-{}", record.id, change.name());
+        let mut data = Data {
+            change: Some(change.name()),
+            ..Data::of(record, fleet)
+        };
         let mut name = told.clone();
-        if let Change::Moved(from) = change {
-            name = format!("{name}-{}", hex::encode(from));
-            if may.as_ref().is_none_or(|may| may.areas.has(&from)) {
-                put(&mut data, "from_area_id", hex::encode(from));
+        if let Change::Moved(from) = &change {
+            name = format!("{name}-{}", Hex(from));
+            if may.as_ref().is_none_or(|may| may.areas.has(from)) {
+                data.from_area_id = Some(Hex(from));
             }
         }
-        self.message(What::Presence, (told.as_str(), name), record, fleet, data)
+        self.message(What::Presence, (told.as_str(), name), record, fleet, &data)
     }
 
     fn message(
@@ -254,18 +260,12 @@ impl Selector {
         (told, name): (&str, String),
         record: &RecordRow,
         fleet: &Arc<str>,
-        data: Value,
+        data: &Data<'_>,
     ) -> Message {
         let subscription = &self.subscription.id;
-        let link: String = record
-            .link
-            .iter()
-            .take(8)
-            .map(|o| format!("{o:02x}"))
-            .collect();
-        let id = format!("{subscription}-{told}-{link}");
-        let device = hex::encode(&record.device_id);
-        let event = self.envelope(&id, what, record.time_ms, Some(&device), data);
+        let link = record.link.first_chunk::<8>().unwrap_or(&[0; 8]);
+        let id = format!("{subscription}-{told}-{}", Hex(link));
+        let event = self.envelope(&id, what, record.time_ms, Some(&record.device_id), data);
         Message {
             id,
             name,
@@ -291,14 +291,14 @@ impl Selector {
         if what == What::Presence {
             put(&mut data, "change", event.kind.as_str());
         }
-        let device = event.device_id.as_ref().map(hex::encode);
-        put_some(&mut data, "device_id", device.as_deref());
+        let device_id = event.device_id.as_deref();
+        put_some(&mut data, "device_id", device_id.map(hex::encode));
         put_some(&mut data, "fleet", fleet.as_deref());
         put_some(&mut data, "area_id", event.area_id.map(hex::encode));
         put_some(&mut data, "gnb_id", event.gnb_id);
         put_some(&mut data, "reader_index", event.reader_index);
         Message {
-            event: self.envelope(&id, what, event.time_ms, device.as_deref(), data),
+            event: self.envelope(&id, what, event.time_ms, device_id, &data),
             id,
             name,
             what,
@@ -313,39 +313,124 @@ impl Selector {
         id: &str,
         what: What,
         time_ms: i64,
-        subject: Option<&str>,
-        data: Value,
-    ) -> Value {
-        let mut event = json!({
-            "specversion": "1.0",
-            "id": id,
-            "source": &*self.source,
-            "type": match what {
+        subject: Option<&[u8]>,
+        data: &impl Serialize,
+    ) -> Arc<str> {
+        let envelope = Envelope {
+            data,
+            datacontenttype: "application/json",
+            id,
+            source: &self.source,
+            specversion: "1.0",
+            subject: subject.map(Hex),
+            subscription: &self.subscription.id,
+            time: Time(time_ms),
+            kind: match what {
                 What::Data => "ambit.report",
                 What::Presence => "ambit.presence",
                 What::Alarms => "ambit.alarm",
             },
-            "time": rfc3339(time_ms),
-            "datacontenttype": "application/json",
-            "subscription": self.subscription.id,
-            "data": data,
-        });
-        put_some(&mut event, "subject", subject);
-        event
+        };
+        // Nothing in it can fail to be written.
+        serde_json::to_string(&envelope).unwrap_or_default().into()
     }
 }
 
-/// What is said of a record whatever it is told for.
-fn of_record(record: &RecordRow, fleet: &Arc<str>) -> Value {
-    json!({
-        "record": record.id,
-        "link": hex::encode(record.link),
-        "device_id": hex::encode(&record.device_id),
-        "fleet": &**fleet,
-        "area_id": hex::encode(record.area_id),
-        "gnb_id": record.gnb_id,
-        "reader_index": record.reader_index,
-    })
+/// A CloudEvent, its members in the order of their names.
+#[derive(Serialize)]
+struct Envelope<'a, D> {
+    data: &'a D,
+    datacontenttype: &'static str,
+    id: &'a str,
+    source: &'a str,
+    specversion: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<Hex<'a>>,
+    subscription: &'a str,
+    time: Time,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+/// What is said of a record: whatever it is told for, and what belongs to its data or to a presence.
+#[derive(Serialize)]
+struct Data<'a> {
+    area_id: Hex<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Hex<'a>>,
+    device_id: Hex<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u32>,
+    fleet: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_area_id: Option<Hex<'a>>,
+    gnb_id: u32,
+    link: Hex<'a>,
+    reader_index: u16,
+    record: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u8>,
+}
+
+impl<'a> Data<'a> {
+    fn of(record: &'a RecordRow, fleet: &'a str) -> Self {
+        Self {
+            area_id: Hex(&record.area_id),
+            cause: None,
+            change: None,
+            data: None,
+            device_id: Hex(&record.device_id),
+            epoch: None,
+            fleet,
+            from_area_id: None,
+            gnb_id: record.gnb_id,
+            link: Hex(&record.link),
+            reader_index: record.reader_index,
+            record: record.id,
+            seq: None,
+        }
+    }
+}
+
+/// Octets as text, two lower-case digits each.
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What is shown here is at most this long, but for the IDs of some devices.
+        let mut text = [0; 192];
+        for piece in self.0.chunks(text.len() / 2) {
+            let Some(text) = text.get_mut(..2 * piece.len()) else {
+                return Err(fmt::Error);
+            };
+            hex::encode_to_slice(piece, text).map_err(|_| fmt::Error)?;
+            f.write_str(std::str::from_utf8(text).map_err(|_| fmt::Error)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Hex<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// RFC 3339 with milliseconds, UTC.
+struct Time(i64);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let since = Duration::from_millis(u64::try_from(self.0).unwrap_or(0));
+        match UNIX_EPOCH.checked_add(since) {
+            Some(at) => serializer.collect_str(&humantime::format_rfc3339_millis(at)),
+            None => serializer.collect_str(&self.0),
+        }
+    }
 }
 
 /// What a message's name says.
@@ -388,14 +473,5 @@ fn put(object: &mut Value, name: &str, value: impl Into<Value>) {
 fn put_some(object: &mut Value, name: &str, value: Option<impl Into<Value>>) {
     if let Some(value) = value {
         put(object, name, value);
-    }
-}
-
-/// RFC 3339 with milliseconds, UTC.
-fn rfc3339(ms: i64) -> String {
-    let since = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
-    match UNIX_EPOCH.checked_add(since) {
-        Some(at) => humantime::format_rfc3339_millis(at).to_string(),
-        None => ms.to_string(),
     }
 }
