@@ -128,7 +128,8 @@ fn line(message: &Message) -> String {
         Some(other) => other.to_string(),
         None => "-".to_owned(),
     };
-    let data = message.event.get("data");
+    let event: Value = serde_json::from_str(&message.event).unwrap_or_default();
+    let data = event.get("data");
     let of = |name: &str| text(data.and_then(|data| data.get(name)));
     let device = message.device_id.as_deref().map(format_device_id);
     let said = match message.what {
@@ -138,7 +139,7 @@ fn line(message: &Message) -> String {
     };
     format!(
         "{:<24} {:<8} {:<34} {:<24} {said}",
-        text(message.event.get("time")),
+        text(event.get("time")),
         message.what.name(),
         device.unwrap_or_else(|| "-".to_owned()),
         message.area_id.map_or_else(|| "-".to_owned(), hex::encode),
