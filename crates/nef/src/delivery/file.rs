@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::sink::{Failed, Outcome, Outgoing};
 use crate::subscription::Position;
 
-/// While there is more to write, the file is synchronised no more often than this.
+/// The file is synchronised no more often than this, as its disk is that of the records perhaps.
 const SYNC_EVERY: Duration = Duration::from_millis(500);
 
 /// What is read at once, looking for the last line.
@@ -32,6 +32,8 @@ struct Open {
     octets: u64,
     inode: u64,
     synced: Instant,
+    /// Than was there when it was synchronised.
+    has_more: bool,
 }
 
 impl FileSink {
@@ -84,12 +86,17 @@ impl FileSink {
         }
     }
 
-    /// Synchronises the file, if it is time, or `now`. Returns its length if everything in it is on the disk.
-    pub(super) async fn settle(&mut self, now: bool) -> Result<Option<u64>, Failed> {
+    /// Synchronises the file, if it is time. Returns its length if everything in it is on the disk.
+    pub(super) async fn settle(&mut self) -> Result<Option<u64>, Failed> {
         let Some(open) = self.open.take() else {
             return Ok(None);
         };
-        if !now && open.synced.elapsed() < SYNC_EVERY {
+        if !open.has_more {
+            let octets = open.octets;
+            self.open = Some(open);
+            return Ok(Some(octets));
+        }
+        if open.synced.elapsed() < SYNC_EVERY {
             self.open = Some(open);
             return Ok(None);
         }
@@ -99,6 +106,7 @@ impl FileSink {
         });
         let mut open = synced.await?;
         open.synced = Instant::now();
+        open.has_more = false;
         let octets = open.octets;
         self.open = Some(open);
         Ok(Some(octets))
@@ -158,6 +166,8 @@ impl Open {
             inode: metadata.ino(),
             file,
             synced: Instant::now(),
+            // Who wrote it may not have come to that.
+            has_more: true,
         })
     }
 
@@ -183,6 +193,7 @@ impl Open {
             return Err(error);
         }
         self.octets += lines.len() as u64;
+        self.has_more = true;
         Ok(())
     }
 

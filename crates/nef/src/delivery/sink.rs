@@ -89,10 +89,10 @@ impl Channel {
         }
     }
 
-    /// Makes what was taken durable, where that is not done with each message: when it is time, or `now`.
-    pub(super) async fn settle(&mut self, now: bool) -> Result<Settled, Failed> {
+    /// Makes what was taken durable, where that is not done with each message, when it is time.
+    pub(super) async fn settle(&mut self) -> Result<Settled, Failed> {
         match self {
-            Self::File(file) => Ok(match file.settle(now).await? {
+            Self::File(file) => Ok(match file.settle().await? {
                 Some(octets) => Settled::Yes(Some(octets)),
                 None => Settled::Later,
             }),

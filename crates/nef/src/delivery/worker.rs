@@ -51,6 +51,8 @@ pub(super) struct State {
     /// The one that was said since the sink took something.
     told: Option<&'static str>,
     refused: Option<Instant>,
+    /// The position that was given to be kept last.
+    kept: Option<Position>,
 }
 
 /// A message that waits.
@@ -76,6 +78,7 @@ impl Worker {
 
     /// Where to begin: where the store says, or the file.
     async fn begin(&mut self) -> Position {
+        self.state.kept = None;
         let mut position = loop {
             let found = self.find().await;
             if let Some(found) = found {
@@ -148,7 +151,7 @@ impl Worker {
             return Some(position);
         };
         if page.entries.is_empty() {
-            self.settle(&position, true).await?;
+            self.settle(&position).await?;
             tokio::select! {
                 _ = self.heads.changed() => {}
                 _ = self.assigned.changed() => {}
@@ -177,24 +180,27 @@ impl Worker {
             }
         }
         self.deliver(pending).await?;
-        self.settle(&end, false).await?;
+        self.settle(&end).await?;
         // The others have their turn.
         tokio::task::yield_now().await;
         Some(end)
     }
 
     /// Has the position kept, once everything up to it is durable at the sink.
-    async fn settle(&mut self, position: &Position, now: bool) -> Option<()> {
-        match self.channel.settle(now).await {
+    async fn settle(&mut self, position: &Position) -> Option<()> {
+        match self.channel.settle().await {
             Ok(Settled::Later) => {}
             Ok(Settled::Yes(octets)) => {
                 let mut kept = position.clone();
                 kept.octets = octets;
-                if let Ok(text) = serde_json::to_string(&kept) {
+                if self.state.kept.as_ref() != Some(&kept)
+                    && let Ok(text) = serde_json::to_string(&kept)
+                {
                     self.keep(Delivered {
                         position: Some(text),
                         ..Delivered::default()
                     });
+                    self.state.kept = Some(kept);
                 }
             }
             Err(failed) => {
