@@ -100,7 +100,7 @@ impl Adm {
         Ok((account(&row)?, secret))
     }
 
-    /// Removes an AF. Its tokens are good for nothing from now on.
+    /// Removes an AF and its subscriptions. Its tokens are good for nothing from now on.
     ///
     /// # Errors
     /// [`ProvisionError::UnknownAf`].

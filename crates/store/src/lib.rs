@@ -261,7 +261,7 @@ pub trait Store: Send {
     /// [`StoreError::UnknownAf`].
     fn af_update(&mut self, af: &AfRow) -> Result<(), StoreError>;
 
-    /// Removes an AF.
+    /// Removes an AF, and its subscriptions with what they have of dead letters: one of the same name later is another.
     ///
     /// # Errors
     /// [`StoreError::UnknownAf`].

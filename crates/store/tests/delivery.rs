@@ -4,7 +4,7 @@
 mod common;
 
 use ambit_store::{
-    DeadLetterRow, Delivered, DeliveryStore, FILE_NAME, Lease, NewEvent, NewSubscription,
+    AfRow, DeadLetterRow, Delivered, DeliveryStore, FILE_NAME, Lease, NewEvent, NewSubscription,
     PostgresStore, SqliteStore, StoreError,
 };
 use common::{accept, database, directory, new_device, new_record};
@@ -164,6 +164,47 @@ fn dead_letters_are_kept_tried_again_and_dropped() {
         assert_eq!(store.dead_letters_drop("a", Some("r2")).unwrap(), 1);
         assert!(store.subscription_remove("a").unwrap());
         assert_eq!(store.dead_letter_count("a").unwrap(), (0, 0));
+    });
+}
+
+#[test]
+fn with_an_af_go_its_subscriptions_and_no_others() {
+    on_each("delivery-af", |store| {
+        let af = |name: &str| AfRow {
+            name: name.into(),
+            client_id: format!("id-of-{name}"),
+            secret_check: vec![7; 32],
+            authorization: "{}".into(),
+            created_ms: 1,
+            secret_ms: 1,
+        };
+        store.af_insert(&af("af-1")).unwrap();
+        store.af_insert(&af("af-2")).unwrap();
+        for (id, of) in [("a", Some("af-1")), ("b", Some("af-2")), ("c", None)] {
+            let new = NewSubscription { af: of, ..new(id) };
+            store.subscription_insert(&new, 9).unwrap();
+            store.subscription_take(id, &ONE, None).unwrap();
+            let refused = Delivered {
+                subscription: id.into(),
+                refused: vec![letter("r1", "no")],
+                ..Delivered::default()
+            };
+            store.delivery_commit(&ONE, &[refused]).unwrap();
+        }
+        store.af_remove("af-1").unwrap();
+        let left: Vec<String> = store
+            .subscriptions()
+            .unwrap()
+            .into_iter()
+            .map(|row| row.id)
+            .collect();
+        assert_eq!(left, ["b", "c"]);
+        for (id, letters) in [("a", 0), ("b", 1), ("c", 1)] {
+            assert_eq!(store.dead_letter_count(id).unwrap(), (letters, 0), "{id}");
+        }
+        // A later one of the same name begins with nothing.
+        store.af_insert(&af("af-1")).unwrap();
+        assert_eq!(store.subscriptions().unwrap().len(), 2);
     });
 }
 

@@ -28,7 +28,7 @@ pub(crate) enum Af {
     ///
     /// --area and --all-areas are of one kind; so are --device, --filter, --fleet and --all-devices.
     Set(Change),
-    /// Remove an AF. Its tokens are good for nothing from now on.
+    /// Remove an AF and its subscriptions. Its tokens are good for nothing from now on.
     Remove(Name),
     /// Give an AF a new secret, which is printed once. The old one and all tokens are good for nothing from now on.
     NewSecret(Name),

@@ -88,19 +88,45 @@ pub fn n2(each: &mut dyn FnMut(Figure)) -> Result<(), BenchError> {
         let load = gnb.load(&reports.split_off(reports.len() - count))?;
         let mut latencies = gnb.run(&load, Some(rate))?.latencies_us;
         latencies.sort_unstable();
+        let disk = appends(dir.path())?;
         for (name, place) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
-            let at = (latencies.len().saturating_sub(1) as f64 * place) as usize;
-            let here = Sample::one(f64::from(latencies.get(at).copied().unwrap_or_default()) / 1e3);
-            let limit = (part == 0.8 && place == 0.99)
-                .then(|| Limit::new("asked for", here, Sample::one(10.0)));
+            let here = quantile(&latencies, place);
             let percent = part * 100.0;
             let what = format!("{name} from due to ACCEPT at {percent:.0} % of capacity");
-            each(figure(what, "ms", here, limit));
+            let limit = Limit::new(DISK, here, quantile(&disk, place));
+            each(figure(what.clone(), "ms", here, Some(limit)));
+            if part == 0.8 && place == 0.99 {
+                let limit = Limit::new("asked for", here, Sample::one(10.0));
+                each(figure(what, "ms", here, Some(limit)));
+            }
         }
     }
     server.stop().map_err(super::core::adm_failed)?;
     drop(dir);
     Ok(())
+}
+
+const DISK: &str = "the same of durable appends of 64 KiB, the disk otherwise idle";
+
+/// How long each of some hundred durable appends took, in us and sorted.
+fn appends(dir: &std::path::Path) -> Result<Vec<u32>, BenchError> {
+    let mut file = std::fs::File::create(dir.join("appended"))?;
+    let octets = vec![7; 64 * 1024];
+    let mut took = Vec::new();
+    for _ in 0..300 {
+        let began = Instant::now();
+        file.write_all(&octets)?;
+        file.sync_data()?;
+        took.push(u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX));
+    }
+    took.sort_unstable();
+    Ok(took)
+}
+
+/// Of sorted microseconds, in ms.
+fn quantile(sorted_us: &[u32], place: f64) -> Sample {
+    let at = (sorted_us.len().saturating_sub(1) as f64 * place) as usize;
+    Sample::one(f64::from(sorted_us.get(at).copied().unwrap_or_default()) / 1e3)
 }
 
 /// An emulated gNB with one reader whose window is open.

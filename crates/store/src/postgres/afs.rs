@@ -49,11 +49,17 @@ pub(super) async fn update(link: &mut Link, af: &AfRow) -> Result<(), Fault> {
 }
 
 pub(super) async fn remove(link: &mut Link, name: &str) -> Result<(), Fault> {
+    // One statement, and so all of it or nothing.
     let removed = link
         .client
-        .execute("DELETE FROM af WHERE name = $1", &[&name])
+        .query(
+            "WITH gone AS (DELETE FROM subscription WHERE af = $1 RETURNING id), \
+             letters AS (DELETE FROM dead_letter WHERE subscription IN (SELECT id FROM gone)) \
+             DELETE FROM af WHERE name = $1 RETURNING name",
+            &[&name],
+        )
         .await?;
-    known(removed, name)
+    known(removed.len() as u64, name)
 }
 
 fn known(rows: u64, name: &str) -> Result<(), Fault> {

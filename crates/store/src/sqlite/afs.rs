@@ -47,6 +47,12 @@ pub(super) fn update(t: &Transaction<'_>, af: &AfRow) -> Result<(), StoreError> 
 }
 
 pub(super) fn remove(t: &Transaction<'_>, name: &str) -> Result<(), StoreError> {
+    t.prepare_cached(
+        "DELETE FROM dead_letter WHERE subscription IN (SELECT id FROM subscription WHERE af = ?1)",
+    )?
+    .execute([name])?;
+    t.prepare_cached("DELETE FROM subscription WHERE af = ?1")?
+        .execute([name])?;
     let removed = t
         .prepare_cached("DELETE FROM af WHERE name = ?1")?
         .execute([name])?;
