@@ -100,11 +100,12 @@ impl Anchors {
     ///
     /// It does, forward or back, unless the device already stands at or after it on the same chain. Going back there would
     /// gain nothing (only the ADM can have made the later element), would cost a write at each epoch's grace time, and would
-    /// show the T-IDs of epochs already used a second time.
+    /// show the T-IDs of epochs already used a second time. Looked at over twice as many steps as a beacon is worth: the report
+    /// may be one that was built before the device heard of a later epoch.
     pub(crate) fn moves_to(&self, rand_n: &RandN, snid: &Snid, max_steps: u32) -> bool {
         let ahead_on_same_chain = self.tip.is_some_and(|tip| {
             tip.epoch() > rand_n.epoch()
-                && verify(rand_n, &tip, snid, max_steps) == Verification::Verified
+                && verify(rand_n, &tip, snid, max_steps.saturating_mul(2)) == Verification::Verified
         });
         !self.is_persisted(rand_n) && !ahead_on_same_chain
     }

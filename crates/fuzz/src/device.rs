@@ -152,8 +152,6 @@ struct World {
     /// Keys of the session that could be, and the next COUNT down.
     session: Option<(Keys, u8)>,
     nonces: HashSet<Vec<u8>>,
-    /// The latest epoch of the chain that the device has heard.
-    newest: u32,
     /// Where T-IDs were shown: cycle and time by RAND_n.
     t_ids: HashMap<[u8; 16], (u32, u64)>,
     sqn: u64,
@@ -218,7 +216,6 @@ impl World {
             genuine: Vec::new(),
             session: None,
             nonces: HashSet::new(),
-            newest: EPOCH_FIRST,
             t_ids: HashMap::new(),
             sqn: 32,
             registering: None,
@@ -318,9 +315,6 @@ impl World {
             device.handle_beacon(now_ms, &area, &rand_n)
         });
         if code != 2 {
-            if self.chain.contains(&rand_n) {
-                self.newest = self.newest.max(rand_n.epoch());
-            }
             self.heard = Some(Place {
                 rand_n: *rand_n.octets(),
                 area: *area.octets(),
@@ -403,11 +397,8 @@ impl World {
             assert!(self.now_ms - since_ms < period_ms, "one T-ID for too long");
         }
         self.last = octets.to_vec();
-        // Under a RAND_n that it has not issued the network finds nobody. The blind form is under none. An epoch that is over
-        // counts as current again only so far back as a device can check a beacon: beyond, it moves its anchor back (rule b).
-        let epoch = u32::from_be_bytes(Input(&place.rand_n).array());
-        let is_current = is_true && epoch + self.profile.max_steps >= self.newest;
-        if is_current || form == 4 {
+        // Under a RAND_n that it has not issued the network finds nobody. The blind form is under none.
+        if is_true || form == 4 {
             self.accept(exchange, input);
         }
     }
