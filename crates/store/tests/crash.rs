@@ -55,6 +55,9 @@ fn what_was_answered_survives_kill_9() {
         tags.dedup();
         assert_eq!(tags.len(), found.len(), "every record is there once");
         assert_eq!(found.len() % 8, 0, "no group is there in part");
+        let again = offer(&mut store, &tags).unwrap();
+        let is_known = |outcome: &Insert| matches!(outcome, Insert::Duplicate { .. });
+        assert!(again.iter().all(is_known), "every record is known again");
     }
 }
 
@@ -130,6 +133,8 @@ fn victim_process() {
 
 fn accept_until_killed(dir: &Path) {
     let mut store = SqliteStore::open(&dir.join(FILE_NAME)).unwrap();
+    // Killed while keys are on their way to their table as well.
+    store.set_unfolded_max(200);
     let mut n = store.record_count().unwrap();
     loop {
         let group = group(n);
