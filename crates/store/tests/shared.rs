@@ -5,8 +5,8 @@
 mod common;
 
 use ambit_store::{
-    ChainRow, EvidenceFaultKind, Insert, NewRecord, PostgresStore, PostgresUrl, RecordFilter,
-    Store, StoreError,
+    ChainRow, CheckpointRow, EvidenceFaultKind, EvidenceHead, Insert, NewRecord, PostgresStore,
+    PostgresUrl, RecordFilter, Store, StoreError,
 };
 use common::postgres::PostgresServer;
 use common::{accept, database, new_device, new_record, records};
@@ -153,6 +153,91 @@ fn an_altered_or_a_missing_record_is_found_and_located() {
     assert_eq!(faults(&mut store), [(3, EvidenceFaultKind::Altered)]);
     alter("UPDATE record SET time_ms = time_ms - 1 WHERE id = 3; DELETE FROM record WHERE id = 6");
     assert_eq!(faults(&mut store), [(6, EvidenceFaultKind::Missing)]);
+}
+
+#[test]
+fn a_process_that_has_accepted_nothing_has_no_head_to_sign() {
+    let Some(url) = database("nothing-accepted") else {
+        return;
+    };
+    let mut one = open(&url);
+    one.devices_insert(&[new_device(b"dev-1")]).unwrap();
+    accept(&mut one, &[of_device(b"tag-0001")]);
+    // All it hears was accepted by the other one: it has a number by then, and no record.
+    let mut two = open(&url);
+    let heard = accept(&mut two, &[of_device(b"tag-0001")]);
+    assert_eq!(heard, [Insert::Duplicate { accept: vec![] }]);
+    assert_eq!(two.evidence_head().unwrap(), EvidenceHead::default());
+    let base = 1 << 40;
+    assert_eq!(
+        accept(&mut two, &[of_device(b"tag-0002")]),
+        [Insert::New { id: base + 1 }]
+    );
+    // Said by a process of an earlier version: there is nothing yet. It is true.
+    let said = |time_ms, link| CheckpointRow {
+        record: base,
+        link,
+        time_ms,
+        signature: [0; 64],
+    };
+    one.checkpoint_insert(&said(1, [0; 32])).unwrap();
+    assert_eq!(faults(&mut one), []);
+    one.checkpoint_insert(&said(2, [1; 32])).unwrap();
+    assert_eq!(faults(&mut one), [(base, EvidenceFaultKind::NotAsSigned)]);
+}
+
+#[test]
+fn a_chain_that_is_taken_out_whole_is_missed_if_it_was_signed() {
+    let Some(url) = database("whole") else {
+        return;
+    };
+    let server = common::server().unwrap();
+    let (mut one, mut two) = (open(&url), open(&url));
+    one.devices_insert(&[new_device(b"dev-1")]).unwrap();
+    accept(&mut one, &[of_device(b"tag-0001")]);
+    accept(&mut two, &[of_device(b"tag-0002")]);
+    let head = two.evidence_head().unwrap();
+    let checkpoint = CheckpointRow {
+        record: head.record,
+        link: head.link,
+        time_ms: 0,
+        signature: [0; 64],
+    };
+    two.checkpoint_insert(&checkpoint).unwrap();
+    assert_eq!(faults(&mut one), []);
+    let sql = "DELETE FROM record WHERE id > 1099511627776; DELETE FROM writer WHERE writer = 1";
+    server.sql("whole", sql).unwrap();
+    assert_eq!(
+        faults(&mut one),
+        [(head.record, EvidenceFaultKind::Missing)]
+    );
+}
+
+#[test]
+fn what_is_accepted_and_signed_meanwhile_is_no_fault() {
+    let Some(url) = database("meanwhile") else {
+        return;
+    };
+    let (mut one, mut reader) = (open(&url), open(&url));
+    one.devices_insert(&[new_device(b"dev-1")]).unwrap();
+    let at_work = std::thread::spawn(move || {
+        for n in 0..300_u64 {
+            accept(&mut one, &[of_device(&n.to_be_bytes())]);
+            let head = one.evidence_head().unwrap();
+            let checkpoint = CheckpointRow {
+                record: head.record,
+                link: head.link,
+                time_ms: 0,
+                signature: [0; 64],
+            };
+            one.checkpoint_insert(&checkpoint).unwrap();
+        }
+    });
+    while !at_work.is_finished() {
+        assert_eq!(faults(&mut reader), []);
+    }
+    at_work.join().unwrap();
+    assert_eq!(reader.record_count().unwrap(), 300);
 }
 
 #[test]

@@ -78,7 +78,8 @@ impl Place {
     pub fn ok(&self, args: &[&str]) -> String {
         let output = self.run(args);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        let (is_success, error) = (output.status.success(), stderr(&output));
+        assert!(is_success, "{args:?}: {error}\n{text}");
         text
     }
 

@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use super::link::{Connector, Link, PATIENCE, PATIENCE_BULK};
 use super::records;
-use super::writer::{base, head};
+use super::writer::{base, head, stated};
 use crate::evidence::{link, record_digest};
 use crate::{CheckpointRow, EvidenceFault, EvidenceFaultKind, EvidenceHead, StoreError};
 use tokio_postgres::Row;
@@ -58,7 +58,10 @@ pub(super) async fn last_head(
             &[&owner],
         )
         .await?;
-    row.map_or_else(|| Ok(EvidenceHead::default()), |row| head(&row))
+    row.map_or_else(
+        || Ok(EvidenceHead::default()),
+        |row| Ok(stated(head(&row)?)),
+    )
 }
 
 fn checkpoint(row: &Row) -> Result<CheckpointRow, Fault> {
@@ -80,23 +83,37 @@ pub(super) fn verify(
 ) -> Result<EvidenceHead, StoreError> {
     let mut say = |record, kind| fault(EvidenceFault { record, kind });
     let mut last = EvidenceHead::default();
-    let heads = connector.run(PATIENCE, async |link: &mut Link| {
-        let rows = link
-            .client
-            .query("SELECT head, link, writer FROM writer ORDER BY writer", &[])
-            .await?;
-        rows.iter()
-            .map(|row| Ok((row.try_get(2)?, head(row)?)))
-            .collect::<Result<Vec<(i64, EvidenceHead)>, Fault>>()
+    // Whatever is signed is in the store, so what is read of the records and their writers after the checkpoints has it.
+    let signed = connector.run(PATIENCE_BULK, async |link: &mut Link| {
+        numbers(
+            link,
+            "SELECT DISTINCT record >> 40 AS writer FROM checkpoint ORDER BY writer",
+        )
+        .await
     })?;
-    for (writer, stated) in heads {
+    let writers = connector.run(PATIENCE, async |link: &mut Link| {
+        numbers(link, "SELECT writer FROM writer ORDER BY writer").await
+    })?;
+    for writer in signed.iter().filter(|signed| !writers.contains(signed)) {
+        say(base(*writer) + 1, EvidenceFaultKind::Missing);
+    }
+    for writer in writers {
         let signed = checkpoints(connector, base(writer), base(writer + 1))?;
+        let stated = connector.run(PATIENCE, async |link: &mut Link| {
+            let read = "SELECT head, link FROM writer WHERE writer = $1";
+            head(&link.client.query_one(read, &[&writer]).await?)
+        })?;
         let found = walk(connector, (writer, stated), &signed, is_signed, &mut say)?;
         if own.is_none_or(|own| own == writer) {
             last = found;
         }
     }
-    Ok(last)
+    Ok(stated(last))
+}
+
+async fn numbers(link: &mut Link, read: &'static str) -> Result<Vec<i64>, Fault> {
+    let rows = link.client.query(read, &[]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
 fn walk(
@@ -114,6 +131,9 @@ fn walk(
         }
     }
     let mut signed = good.into_iter().peekable();
+    // Says that there was nothing yet: true of every chain.
+    let nothing = (base(writer), [0; 32]);
+    while signed.next_if(|c| (c.record, c.link) == nothing).is_some() {}
     // The link that the row before holds: a row is judged by it and by what it says itself, so one altered row shows alone.
     let mut before = EvidenceHead {
         record: base(writer),

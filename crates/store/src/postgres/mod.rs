@@ -34,7 +34,7 @@ use link::{Connector, Link, PATIENCE, PATIENCE_BULK};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 use tokio_postgres::Transaction;
-use writer::Writer;
+use writer::{Writer, stated};
 
 pub use url::PostgresUrl;
 
@@ -389,7 +389,7 @@ impl Store for PostgresStore {
     /// That of this process, as a writer; of a store that is only read, that of its last writer, or of the one that is followed.
     fn evidence_head(&mut self) -> Result<EvidenceHead, StoreError> {
         if let Some(claimed) = self.writer.claimed() {
-            return Ok(claimed.head);
+            return Ok(stated(claimed.head));
         }
         match self.is_read_only {
             true => {

@@ -20,6 +20,14 @@ pub(super) const fn place(id: i64) -> i64 {
     id - base(writer(id))
 }
 
+/// A head as others know it: that of a writer without records is the head of no chain.
+pub(super) fn stated(head: EvidenceHead) -> EvidenceHead {
+    match place(head.record) {
+        0 => EvidenceHead::default(),
+        _ => head,
+    }
+}
+
 /// This process as a writer.
 pub(super) struct Writer {
     /// Which data directory this is.
