@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, Row, Transaction};
 
+use super::filter::Filter;
 use crate::{NewRecord, StoreError};
 
 /// Records whose keys are in memory alone before folding begins: about 8 MB. Twice as many while it goes on.
@@ -45,6 +46,10 @@ impl Key {
         Self::new(record.device, record.epoch, record.tag1)
     }
 
+    pub(super) const fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
     fn tag1(&self) -> &[u8] {
         let len = usize::from(self.tag1_len);
         self.tag1.get(..len).unwrap_or_default()
@@ -56,8 +61,8 @@ impl Key {
 pub(super) struct Keys {
     /// The last record whose key is known; `None` while the store has not been read.
     last: Option<i64>,
-    /// The latest epoch in the table, as far as memory does not know better.
-    epoch_in_table: Option<u32>,
+    /// Of the keys in the table.
+    filter: Filter,
     /// Those that are not being folded.
     recent: BTreeMap<Key, i64>,
     folding: Option<Folding>,
@@ -75,7 +80,7 @@ impl Default for Keys {
     fn default() -> Self {
         Self {
             last: None,
-            epoch_in_table: None,
+            filter: Filter::default(),
             recent: BTreeMap::new(),
             folding: None,
             unfolded_max: UNFOLDED_MAX,
@@ -109,9 +114,10 @@ impl Keys {
             // The first time; or records are gone, and others may stand in their places.
             _ => {
                 self.forget();
-                self.epoch_in_table = t
+                let latest = t
                     .prepare_cached("SELECT max(epoch) FROM record_key")?
                     .query_row([], |row| row.get(0))?;
+                self.filter = Filter::after(latest);
                 keyed(t)?.min(head)
             }
         };
@@ -135,7 +141,7 @@ impl Keys {
             .recent
             .get(key)
             .or_else(|| folding.and_then(|folding| folding.keys.get(key)));
-        if in_memory.is_some() || self.epoch_in_table.is_none_or(|latest| latest < key.epoch) {
+        if in_memory.is_some() || !self.filter.may_have(key) {
             return Ok(in_memory.copied());
         }
         in_table(t, key)
@@ -194,7 +200,7 @@ impl Keys {
             insert.raw_bind_parameter(3, key.tag1())?;
             insert.raw_bind_parameter(4, id)?;
             insert.raw_execute()?;
-            self.epoch_in_table = self.epoch_in_table.max(Some(key.epoch));
+            self.filter.insert(&key);
         }
         Ok(())
     }

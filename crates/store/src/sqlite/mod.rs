@@ -9,6 +9,7 @@ mod delivery;
 mod devices;
 mod events;
 mod evidence;
+mod filter;
 mod keys;
 mod log;
 mod open;

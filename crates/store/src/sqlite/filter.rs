@@ -1,0 +1,149 @@
+//! Which keys may be in the table: a Bloom filter in memory for each of the newest epochs, so that the key of a new record,
+//! which is in no table, is mostly not looked for there.
+
+use std::collections::BTreeMap;
+use std::hash::RandomState;
+
+use fastbloom::BloomFilter;
+
+use super::keys::Key;
+
+/// Epochs that are filtered: the current one and the one before are those whose reports are accepted.
+const EPOCHS_MAX: usize = 2;
+
+/// Keys for which the first part of a filter has room: 160 kB. Each further part has room for twice as many.
+const FIRST_PART: usize = 1 << 17;
+
+/// Parts of an epoch at most: 33 million keys, 40 MB. An epoch with more is looked up.
+const PARTS_MAX: u32 = 8;
+
+/// Keys that are in no part and said to be, of a part that is full.
+const FALSE_POSITIVES: f64 = 0.01;
+
+/// The keys of the table in the epochs from one on.
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    /// The first epoch of which every key in the table has been put in here.
+    from: u64,
+    epochs: BTreeMap<u32, Epoch>,
+}
+
+#[derive(Debug, Default)]
+struct Epoch {
+    parts: Vec<BloomFilter<RandomState>>,
+    /// Keys for which the last part still has room.
+    room: usize,
+}
+
+impl Filter {
+    /// Nothing is known of the keys that the table has, which are of this epoch at the latest.
+    pub(super) fn after(epoch: Option<u32>) -> Self {
+        Self {
+            from: epoch.map_or(0, |epoch| u64::from(epoch) + 1),
+            epochs: BTreeMap::new(),
+        }
+    }
+
+    /// Puts in a key that goes to the table.
+    pub(super) fn insert(&mut self, key: &Key) {
+        if u64::from(key.epoch()) < self.from {
+            return;
+        }
+        let is_in = self.epochs.entry(key.epoch()).or_default().insert(key);
+        if !is_in {
+            self.forget_through(key.epoch());
+        } else if self.epochs.len() > EPOCHS_MAX
+            && let Some((oldest, _)) = self.epochs.pop_first()
+        {
+            self.forget_through(oldest);
+        }
+    }
+
+    /// False for a key that is not in the table.
+    pub(super) fn may_have(&self, key: &Key) -> bool {
+        let epoch = self.epochs.get(&key.epoch());
+        u64::from(key.epoch()) < self.from || epoch.is_some_and(|epoch| epoch.may_have(key))
+    }
+
+    fn forget_through(&mut self, epoch: u32) {
+        self.from = u64::from(epoch) + 1;
+        self.epochs.retain(|later, _| *later > epoch);
+    }
+}
+
+impl Epoch {
+    /// False when there is no room for it.
+    fn insert(&mut self, key: &Key) -> bool {
+        if self.room == 0 {
+            let number = self.parts.len() as u32;
+            if number == PARTS_MAX {
+                return false;
+            }
+            self.room = FIRST_PART << number;
+            let part = BloomFilter::with_false_pos(FALSE_POSITIVES).hasher(RandomState::new());
+            self.parts.push(part.expected_items(self.room));
+        }
+        self.room -= 1;
+        if let Some(part) = self.parts.last_mut() {
+            part.insert(key);
+        }
+        true
+    }
+
+    fn may_have(&self, key: &Key) -> bool {
+        self.parts.iter().any(|part| part.contains(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(epoch: u32, number: u64) -> Key {
+        Key::new(1, epoch, &number.to_be_bytes()).unwrap()
+    }
+
+    #[test]
+    fn every_key_put_in_is_found_and_few_others_are() {
+        let mut filter = Filter::after(Some(4));
+        assert!(filter.may_have(&key(4, 0)), "not known");
+        assert!(!filter.may_have(&key(5, 0)));
+        let count = FIRST_PART as u64 * 2;
+        for number in 0..count {
+            filter.insert(&key(5, number));
+        }
+        assert!((0..count).all(|number| filter.may_have(&key(5, number))));
+        let others = (count..2 * count).filter(|number| filter.may_have(&key(5, *number)));
+        assert!(others.count() < FIRST_PART / 20);
+    }
+
+    #[test]
+    fn an_epoch_that_is_no_longer_filtered_may_have_every_key() {
+        let mut filter = Filter::after(None);
+        for epoch in [7, 9, 8, 10] {
+            filter.insert(&key(epoch, 1));
+        }
+        for (epoch, may) in [(7, true), (8, true), (9, false), (10, false), (11, false)] {
+            assert_eq!(filter.may_have(&key(epoch, 2)), may, "{epoch}");
+        }
+        assert!(filter.may_have(&key(9, 1)) && filter.may_have(&key(10, 1)));
+        // Too late for its epoch, and of no effect on the others.
+        filter.insert(&key(6, 1));
+        assert!(!filter.may_have(&key(9, 2)));
+        // Full.
+        let mut filter = Filter::after(None);
+        filter.insert(&key(1, 1));
+        let epoch = filter.epochs.get_mut(&1).unwrap();
+        while epoch.parts.len() < PARTS_MAX as usize {
+            epoch.parts.push(
+                BloomFilter::with_num_bits(64)
+                    .hasher(RandomState::new())
+                    .hashes(1),
+            );
+        }
+        epoch.room = 0;
+        filter.insert(&key(1, 2));
+        assert!(filter.may_have(&key(1, 3)));
+        assert!(!filter.may_have(&key(2, 3)));
+    }
+}
