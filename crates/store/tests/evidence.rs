@@ -369,7 +369,7 @@ fn a_store_from_before_is_linked_when_it_is_opened() {
     drop(store);
     let old = Connection::open(&path).unwrap();
     old.execute_batch(
-        "DROP TABLE record_key; DROP TABLE keyed; DROP VIEW commands; DROP TABLE command; DROP VIEW afs; DROP TABLE af; DROP VIEW subscriptions; DROP TABLE dead_letter;
+        "DROP TABLE record_key; DROP TABLE key_block; DROP TABLE keyed; DROP VIEW commands; DROP TABLE command; DROP VIEW afs; DROP TABLE af; DROP VIEW subscriptions; DROP TABLE dead_letter;
          DROP TABLE subscription; DROP VIEW alarms; DROP TABLE alarm; DROP VIEW checkpoints; DROP TABLE checkpoint; ALTER TABLE record DROP COLUMN link;
          DROP INDEX device_change; ALTER TABLE device DROP COLUMN change; PRAGMA user_version = 3",
     )

@@ -32,6 +32,7 @@ pub(super) fn insert(
     let head = super::evidence::head(t)?;
     keys::bound(t, head.record)?;
     keys.follow(t)?;
+    keys.learn(t)?;
     let mut ways = Ways::prepare(t, head)?;
     for r in batch {
         if let Some(followed) = changed_after

@@ -2,8 +2,10 @@
 //!
 //! Keys are random within an epoch, so an index on disk would dirty a page for nearly each record of a batch. Records are
 //! written in the order in which they come, and their keys reach table `record_key` later: those of the newest records are in
-//! memory, read from the records again when a store is opened, and folded into the table in sorted order, a slice with each
-//! batch. Nothing is lost with them, as a record's key is in the record.
+//! memory, read from the records again when a store is opened, and folded into the table block after block, each in sorted
+//! order, a slice with each batch: added at the table's end, however many keys an epoch has. A key is then looked for in each
+//! block of its epoch; what a filter in memory says is in none of them is not. Nothing is lost with them, as a record's key is
+//! in the record.
 //!
 //! Several processes may share the file. What others have inserted is read in the same transaction that decides.
 
@@ -16,6 +18,9 @@ use crate::{NewRecord, StoreError};
 
 /// Records whose keys are in memory alone before folding begins: about 8 MB. Twice as many while it goes on.
 const UNFOLDED_MAX: usize = 1 << 17;
+
+/// Keys of the table that are read at most to learn which there are, before the first record is accepted: 2 s.
+const LEARNED_MAX: usize = 1 << 20;
 
 /// Keys that a batch folds beside as many as it has records, so that folding ends before as many are there again.
 const FOLDED_BESIDE: usize = 64;
@@ -63,6 +68,7 @@ pub(super) struct Keys {
     last: Option<i64>,
     /// Of the keys in the table.
     filter: Filter,
+    is_learned: bool,
     /// Those that are not being folded.
     recent: BTreeMap<Key, i64>,
     folding: Option<Folding>,
@@ -81,6 +87,7 @@ impl Default for Keys {
         Self {
             last: None,
             filter: Filter::default(),
+            is_learned: false,
             recent: BTreeMap::new(),
             folding: None,
             unfolded_max: UNFOLDED_MAX,
@@ -114,10 +121,7 @@ impl Keys {
             // The first time; or records are gone, and others may stand in their places.
             _ => {
                 self.forget();
-                let latest = t
-                    .prepare_cached("SELECT max(epoch) FROM record_key")?
-                    .query_row([], |row| row.get(0))?;
-                self.filter = Filter::after(latest);
+                self.filter = Filter::after(latest_epoch(t)?);
                 keyed(t)?.min(head)
             }
         };
@@ -131,6 +135,38 @@ impl Keys {
             }
         }
         self.last = Some(head);
+        Ok(())
+    }
+
+    /// Learns which keys of the newest epochs are in the table, as far as they are not too many. [`Keys::follow`] goes before.
+    pub(super) fn learn(&mut self, t: &Transaction<'_>) -> Result<(), StoreError> {
+        if self.is_learned {
+            return Ok(());
+        }
+        self.is_learned = true;
+        let Some(latest) = latest_epoch(t)? else {
+            return Ok(());
+        };
+        for from in [latest.saturating_sub(1), latest] {
+            let mut filter = Filter::after(from.checked_sub(1));
+            let mut statement = t.prepare_cached(
+                "SELECT record, epoch, device, tag1 FROM record_key WHERE epoch >= ?1",
+            )?;
+            let mut rows = statement.query([from])?;
+            let mut count = 0;
+            while count <= LEARNED_MAX
+                && let Some(row) = rows.next()?
+            {
+                if let Ok((Some(key), _)) = read(row) {
+                    filter.insert(&key);
+                }
+                count += 1;
+            }
+            if count <= LEARNED_MAX {
+                self.filter = filter;
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -186,8 +222,9 @@ impl Keys {
         });
         // Another process may have been here before.
         let mut insert = t.prepare_cached(
-            "INSERT INTO record_key (epoch, device, tag1, record) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+            "INSERT INTO record_key (epoch, block, device, tag1, record) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
         )?;
+        let mut begun = None;
         for _ in 0..batch.saturating_add(FOLDED_BESIDE) {
             let Some((key, id)) = folding.keys.pop_first() else {
                 t.prepare_cached("UPDATE keyed SET record = max(record, ?1)")?
@@ -195,10 +232,18 @@ impl Keys {
                 self.folding = None;
                 return Ok(());
             };
+            let block = id / self.unfolded_max as i64;
+            if begun.replace((key.epoch, block)) != Some((key.epoch, block)) {
+                t.prepare_cached(
+                    "INSERT INTO key_block (epoch, block) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                )?
+                .execute((key.epoch, block))?;
+            }
             insert.raw_bind_parameter(1, key.epoch)?;
-            insert.raw_bind_parameter(2, key.device)?;
-            insert.raw_bind_parameter(3, key.tag1())?;
-            insert.raw_bind_parameter(4, id)?;
+            insert.raw_bind_parameter(2, block)?;
+            insert.raw_bind_parameter(3, key.device)?;
+            insert.raw_bind_parameter(4, key.tag1())?;
+            insert.raw_bind_parameter(5, id)?;
             insert.raw_execute()?;
             self.filter.insert(&key);
         }
@@ -206,22 +251,26 @@ impl Keys {
     }
 }
 
-/// The records of one device in the table: its primary key is asked once for each epoch there is, so that the cost grows with
-/// the age of the store in epochs (52 560 a year) and not with its records. `e.epoch` ends as NULL, which joins nothing.
-pub(super) const OF_DEVICE: &str = "SELECT k.record FROM (WITH RECURSIVE e (epoch) AS (SELECT min(epoch) FROM record_key \
-     UNION ALL SELECT (SELECT min(epoch) FROM record_key WHERE epoch > e.epoch) FROM e WHERE e.epoch IS NOT NULL) \
-     SELECT epoch FROM e) AS e CROSS JOIN record_key k \
-     WHERE k.epoch = e.epoch AND k.device = ?2 AND k.record > ?1";
+/// The records of one device in the table, asked for once in each block of each epoch there is: the cost grows with the age of
+/// the store in epochs (52 560 a year) and with one 131 072th of its records.
+pub(super) const OF_DEVICE: &str = "SELECT k.record FROM key_block b CROSS JOIN record_key k \
+     WHERE k.epoch = b.epoch AND k.block = b.block AND k.device = ?2 AND k.record > ?1";
+
+pub(super) const IN_TABLE: &str = "SELECT k.record FROM key_block b CROSS JOIN record_key k \
+     WHERE b.epoch = ?1 AND k.epoch = ?1 AND k.block = b.block AND k.device = ?2 AND k.tag1 = ?3";
 
 /// The key in the table alone.
 pub(super) fn in_table(t: &Transaction<'_>, key: &Key) -> Result<Option<i64>, StoreError> {
-    let mut statement = t.prepare_cached(
-        "SELECT record FROM record_key WHERE epoch = ?1 AND device = ?2 AND tag1 = ?3",
-    )?;
+    let mut statement = t.prepare_cached(IN_TABLE)?;
     let row = |row: &Row<'_>| row.get(0);
     Ok(statement
         .query_row((key.epoch, key.device, key.tag1()), row)
         .optional()?)
+}
+
+fn latest_epoch(t: &Transaction<'_>) -> Result<Option<u32>, StoreError> {
+    Ok(t.prepare_cached("SELECT max(epoch) FROM key_block")?
+        .query_row([], |row| row.get(0))?)
 }
 
 /// The record up to which all keys are in the table.

@@ -23,15 +23,23 @@ INSERT INTO record_now
 SELECT id, device, epoch, tag1, form, area_id, nonce, cause, seq, data, accept, time_ms, repeat, gnb_id, reader_index, counter, link
 FROM record ORDER BY id;
 
--- Epoch first: the keys of one epoch lie together, so that the working set is one epoch and not the whole history.
+-- Epoch first, then the block of 131072 records that a record is in: keys reach the table block after block, each in sorted order,
+-- so that they are added at its end. `key_block` names the blocks of an epoch, in each of which a key may be.
 CREATE TABLE record_key (
   epoch  INTEGER NOT NULL,
+  block  INTEGER NOT NULL,
   device INTEGER NOT NULL,
   tag1   BLOB    NOT NULL,
   record INTEGER NOT NULL,
-  PRIMARY KEY (epoch, device, tag1)
+  PRIMARY KEY (epoch, block, device, tag1)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO record_key SELECT epoch, device, tag1, id FROM record ORDER BY epoch, device, tag1;
+INSERT INTO record_key SELECT epoch, id >> 17, device, tag1, id FROM record ORDER BY 1, 2, 3, 4;
+CREATE TABLE key_block (
+  epoch INTEGER NOT NULL,
+  block INTEGER NOT NULL,
+  PRIMARY KEY (epoch, block)
+) STRICT, WITHOUT ROWID;
+INSERT INTO key_block SELECT DISTINCT epoch, block FROM record_key ORDER BY 1, 2;
 
 -- One row: the keys of all records up to this one are in `record_key`.
 CREATE TABLE keyed (
