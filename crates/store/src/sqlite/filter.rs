@@ -11,14 +11,14 @@ use super::keys::Key;
 /// Epochs that are filtered: the current one and the one before are those whose reports are accepted.
 const EPOCHS_MAX: usize = 2;
 
-/// Keys for which the first part of a filter has room: 160 kB. Each further part has room for twice as many.
+/// Keys for which the first part of a filter has room: 210 kB. Each further part has room for twice as many.
 const FIRST_PART: usize = 1 << 17;
 
-/// Parts of an epoch at most: 33 million keys, 40 MB. An epoch with more is looked up.
+/// Parts of an epoch at most: 33 million keys, 53 MB. An epoch with more is looked up.
 const PARTS_MAX: u32 = 8;
 
 /// Keys that are in no part and said to be, of a part that is full.
-const FALSE_POSITIVES: f64 = 0.01;
+const FALSE_POSITIVES: f64 = 0.002;
 
 /// The keys of the table in the epochs from one on.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! Opening, creating and migrating the file, and the settings of a connection.
 
 use crate::StoreError;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -191,6 +192,8 @@ fn identify(connection: &Connection, path: &Path) -> Result<u32, StoreError> {
 }
 
 fn configure(connection: &Connection) -> Result<(), StoreError> {
+    // A plan is made for a statement, not anew for each value that is bound to it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // FULL: every commit is on the disk before it returns. Memory mapping stays off: with it, a failing disk kills the
     // process (SIGBUS) instead of giving an error.
     connection.execute_batch(&format!(
