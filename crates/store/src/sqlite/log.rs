@@ -1,7 +1,8 @@
 //! The write-ahead log of the file, and when it is moved into it.
 //!
 //! What moves it waits for the disk, tens of milliseconds where it is slow. So a thread with a connection of its own does it while
-//! commits go on; a commit does it itself only when the log has grown long all the same.
+//! commits go on. A log begins anew only when all of it is moved, which does not happen beside commits that never pause: when it
+//! has grown long, a commit moves the rest, just after the thread has been at it and has left little.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,9 +17,18 @@ use crate::StoreError;
 /// Pages of 4 KiB that are added to the log between two moves beside the commits: 8 MiB.
 const MOVED_PAGES: u32 = 2048;
 
-/// Pages in the log after which a commit moves them: 128 MiB. A log begins anew only when all of it is moved, which does not
-/// happen beside commits that never pause.
+/// Pages in the log after which the rest is moved by a commit: 60 MiB. A little less than what is left of the file when it begins
+/// anew (`journal_size_limit`): a file that need not grow is synced faster.
+const PAGES_LONG: u32 = 15_360;
+
+/// Pages after which it does not wait for the thread any more: 128 MiB.
 const PAGES_MAX: u32 = 32_768;
+
+/// Few enough pages to be moved by a commit: 1 MiB. A long log is moved this often.
+const PAGES_FEW: u32 = 256;
+
+/// Moves in a row that are tried to get that far.
+const MOVES_MAX: usize = 8;
 
 /// The log of a file that is written.
 #[derive(Debug)]
@@ -28,6 +38,8 @@ pub(super) struct Log {
     pages: Arc<AtomicU32>,
     /// As many as there were when moving them was asked for last.
     asked: u32,
+    /// What was asked for last is done.
+    is_moved: Arc<AtomicBool>,
     mover: Option<Mover>,
 }
 
@@ -53,6 +65,7 @@ impl Log {
             path,
             pages,
             asked: 0,
+            is_moved: Arc::default(),
             mover: None,
         })
     }
@@ -64,13 +77,20 @@ impl Log {
             // It has begun anew.
             self.asked = 0;
         }
-        if pages >= PAGES_MAX {
+        let is_long = pages >= PAGES_LONG;
+        let interval = if is_long { PAGES_FEW } else { MOVED_PAGES };
+        // What was moved when it was not long yet has left more by now.
+        let is_time = is_long && self.asked >= PAGES_LONG && self.is_moved.load(Ordering::Relaxed);
+        let is_due = pages - self.asked >= interval;
+        if is_time || is_due && pages >= PAGES_MAX {
+            self.is_moved.store(false, Ordering::Relaxed);
             self.asked = pages;
             let _ = move_log(connection);
-        } else if pages - self.asked >= MOVED_PAGES {
+        } else if is_due {
             self.asked = pages;
+            self.is_moved.store(false, Ordering::Relaxed);
             if self.mover.is_none() {
-                self.mover = Mover::start(self.path.clone()).ok();
+                self.mover = Mover::start(self.path.clone(), &self.pages, &self.is_moved).ok();
             }
             if let Some(mover) = &self.mover {
                 // Full: it has been asked and has not begun.
@@ -81,13 +101,18 @@ impl Log {
 }
 
 impl Mover {
-    fn start(path: PathBuf) -> std::io::Result<Self> {
+    fn start(
+        path: PathBuf,
+        pages: &Arc<AtomicU32>,
+        is_moved: &Arc<AtomicBool>,
+    ) -> std::io::Result<Self> {
+        let (pages, is_moved) = (pages.clone(), is_moved.clone());
         let (wake, woken) = sync_channel(1);
         let ends = Arc::new(AtomicBool::new(false));
         let seen = ends.clone();
         let thread = thread::Builder::new()
             .name("ambit-store-log".into())
-            .spawn(move || run(&path, &woken, &seen))?;
+            .spawn(move || run(&path, &woken, &seen, (&pages, &is_moved)))?;
         Ok(Self {
             wake,
             ends,
@@ -106,12 +131,27 @@ impl Drop for Mover {
     }
 }
 
-fn run(path: &std::path::Path, woken: &Receiver<()>, ends: &AtomicBool) {
+fn run(
+    path: &std::path::Path,
+    woken: &Receiver<()>,
+    ends: &AtomicBool,
+    (pages, is_moved): (&AtomicU32, &AtomicBool),
+) {
     let Ok(connection) = super::open::beside(path) else {
         return;
     };
     while woken.recv().is_ok() && !ends.load(Ordering::Relaxed) {
-        let _ = move_log(&connection);
+        for _ in 0..MOVES_MAX {
+            let before = pages.load(Ordering::Relaxed);
+            let _ = move_log(&connection);
+            // Not more than that has come meanwhile.
+            if before < PAGES_LONG
+                || pages.load(Ordering::Relaxed).saturating_sub(before) <= PAGES_FEW
+            {
+                break;
+            }
+        }
+        is_moved.store(true, Ordering::Relaxed);
     }
 }
 
