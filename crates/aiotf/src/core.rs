@@ -19,7 +19,9 @@ use std::collections::{BTreeMap, VecDeque};
 use ambit_adm_api::{
     AdmClient, Beacons, DoaItem, DoaReport, Outcome, Tally, Verdict, is_registration_request,
 };
-use ambit_ngap::{Cause, FromGnb, GnbId, MessageKind, NgapError, ReaderReport, ToGnb};
+use ambit_ngap::{
+    Cause, CommandRequests, FromGnb, GnbId, MessageKind, NgapError, ReaderReport, ToGnb,
+};
 use ambit_protocol::RandN;
 use ambit_protocol::wire::{MessageType, peek};
 
@@ -27,7 +29,7 @@ use crate::AiotfConfig;
 use crate::accepted::{Accepted, AcceptedReport};
 use crate::gnb::{Connection, Connectivity, DO_A_FIRST, Gnb, Refused};
 use crate::queue::{Nas, Pending, ReportQueue};
-use crate::registrations::{Exchanges, Place};
+use crate::registrations::{Exchanges, Peer, Place};
 use crate::service::DevicePlace;
 use crate::terminated::Terminated;
 
@@ -70,6 +72,7 @@ pub struct Aiotf<A> {
     accepted: Accepted,
     verdicts: Vec<Verdict>,
     outputs: VecDeque<Output>,
+    command_requests: CommandRequests,
     reports: Tally,
     counts: BTreeMap<&'static str, u64>,
 }
@@ -96,6 +99,7 @@ impl<A: AdmClient> Aiotf<A> {
             accepted: Accepted::default(),
             verdicts: Vec::new(),
             outputs: VecDeque::new(),
+            command_requests: CommandRequests::default(),
             reports: Tally::default(),
             counts: BTreeMap::new(),
         };
@@ -510,7 +514,29 @@ impl<A: AdmClient> Aiotf<A> {
     }
 
     fn send(&mut self, connection: ConnectionId, message: &ToGnb<'_>) {
-        match message.encode() {
+        self.queue_pdu(connection, message.encode());
+    }
+
+    /// Hands a device a NAS PDU, with a COMMAND REQUEST.
+    fn command(
+        &mut self,
+        (connection, device_ngap_id): Peer,
+        correlation: u16,
+        nas: &[u8],
+        expected_d2r_octets: u16,
+    ) {
+        let encoded = self.command_requests.encode(
+            self.config.aiotf_id,
+            correlation,
+            device_ngap_id,
+            nas,
+            expected_d2r_octets,
+        );
+        self.queue_pdu(connection, encoded);
+    }
+
+    fn queue_pdu(&mut self, connection: ConnectionId, encoded: Result<Vec<u8>, NgapError>) {
+        match encoded {
             Ok(octets) => self.outputs.push_back(Output::Pdu(connection, octets)),
             // Our own message does not encode: a defect, counted rather than fatal.
             Err(_) => self.count("n2_encode_failed"),

@@ -44,4 +44,4 @@ pub use error::NgapError;
 pub use from_gnb::{DeviceReport, FromGnb, ReaderReport};
 pub use identity::{AiotfId, AreaId, GnbId, Plmn, ReaderId};
 pub use kind::{Direction, MessageKind};
-pub use to_gnb::{DeviceBits, InventoryRequest, Target, ToGnb};
+pub use to_gnb::{CommandRequests, DeviceBits, InventoryRequest, Target, ToGnb};

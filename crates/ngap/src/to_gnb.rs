@@ -1,6 +1,9 @@
 //! What the core, for an AIOTF, sends to a gNB.
 
+mod command;
 mod encode;
+
+pub use command::CommandRequests;
 
 use crate::from_gnb::{error_indication, kept};
 use crate::identity::{AiotfId, AreaId, GnbId, Plmn, ReaderId, area_from_wire, plmn_from_wire};

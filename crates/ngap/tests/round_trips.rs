@@ -223,3 +223,52 @@ fn request() -> InventoryRequest<'static> {
         })
         .unwrap()
 }
+
+#[test]
+fn command_requests_cast_are_those_encoded() {
+    let mut rng = fastrand::Rng::with_seed(38414);
+    let mut requests = CommandRequests::default();
+    for round in 0..20_000 {
+        let aiotf_id = [rng.u8(..2); 16];
+        let correlation = rng.u16(0x7FFE..0x8002);
+        let device_ngap_id = rng.u32(..) >> rng.u32(..32);
+        let nas: Vec<u8> = (0..rng.usize(..300)).map(|_| rng.u8(..)).collect();
+        let expected_d2r_octets = rng.u16(..260);
+        let message = ToGnb::CommandRequest {
+            aiotf_id,
+            correlation,
+            device_ngap_id,
+            nas: Cow::Borrowed(&nas),
+            expected_d2r_octets,
+        };
+        let cast = requests.encode(
+            aiotf_id,
+            correlation,
+            device_ngap_id,
+            &nas,
+            expected_d2r_octets,
+        );
+        assert_eq!(cast, message.encode(), "round {round}: {message:?}");
+    }
+    for device_ngap_id in [
+        0,
+        1,
+        0xFF,
+        0x100,
+        0xFFFF,
+        0x1_0000,
+        0xFF_FFFF,
+        0x100_0000,
+        u32::MAX,
+    ] {
+        let message = ToGnb::CommandRequest {
+            aiotf_id: [7; 16],
+            correlation: 1,
+            device_ngap_id,
+            nas: Cow::Borrowed(b"accept"),
+            expected_d2r_octets: 1,
+        };
+        let cast = requests.encode([7; 16], 1, device_ngap_id, b"accept", 1);
+        assert_eq!(cast, message.encode());
+    }
+}

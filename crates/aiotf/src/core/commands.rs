@@ -1,10 +1,8 @@
 //! What is done with a device that answered a page: it is noted as there, or given its command (section 8). The sessions that
 //! follow an ACCEPT run here too.
 
-use std::borrow::Cow;
-
 use ambit_adm_api::AdmClient;
-use ambit_ngap::{Cause, ToGnb};
+use ambit_ngap::Cause;
 use ambit_protocol::RandN;
 
 use super::Aiotf;
@@ -232,15 +230,8 @@ impl<A: AdmClient> Aiotf<A> {
         match next {
             Next::Send(nas, expected_d2r_octets) => {
                 session.until_ms = now_ms.saturating_add(ANSWER_MS);
-                let command = ToGnb::CommandRequest {
-                    aiotf_id: self.config.aiotf_id,
-                    correlation,
-                    device_ngap_id: peer.1,
-                    nas: Cow::Borrowed(&nas),
-                    expected_d2r_octets,
-                };
                 self.count("command_sent");
-                self.send(peer.0, &command);
+                self.command(peer, correlation, &nas, expected_d2r_octets);
             }
             Next::Wait => {}
             Next::Over => {

@@ -1,9 +1,6 @@
 //! What follows an ACCEPT with status 01: the command session of a device that spoke first, and word of it to the ADM.
 
-use std::borrow::Cow;
-
 use ambit_adm_api::{AcceptPdu, AdmClient, CommandOutcome, FollowOn, NadmError};
-use ambit_ngap::ToGnb;
 
 use super::Aiotf;
 use super::commands::ANSWER_MS;
@@ -38,15 +35,8 @@ impl<A: AdmClient> Aiotf<A> {
         {
             return;
         }
-        let command = ToGnb::CommandRequest {
-            aiotf_id: self.config.aiotf_id,
-            correlation,
-            device_ngap_id: peer.1,
-            nas: Cow::Borrowed(accept.as_slice()),
-            // No answer is due to an ACCEPT; the element is mandatory since V19.4 and counts from 1.
-            expected_d2r_octets: 1,
-        };
-        self.send(peer.0, &command);
+        // No answer is due to an ACCEPT; the element is mandatory since V19.4 and counts from 1.
+        self.command(peer, correlation, accept.as_slice(), 1);
     }
 
     /// Notes the session that follows an ACCEPT. False when that ACCEPT is on its way already.

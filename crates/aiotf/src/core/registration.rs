@@ -1,9 +1,6 @@
 //! UICC registration (section 7): messages between N2 and the ADM.
 
-use std::borrow::Cow;
-
 use ambit_adm_api::{AdmClient, DoaReport, RegistrationStep, Verdict};
-use ambit_ngap::ToGnb;
 use ambit_protocol::Form;
 use ambit_protocol::wire::AUTHENTICATION_RESPONSE_OCTETS_MAX;
 
@@ -62,18 +59,6 @@ impl<A: AdmClient> Aiotf<A> {
             }
             RegistrationStep::Done(Verdict::Silence(_)) => {}
         }
-    }
-
-    fn command(&mut self, peer: Peer, correlation: u16, nas: &[u8], expected_d2r_octets: u16) {
-        let (connection, device_ngap_id) = peer;
-        let command = ToGnb::CommandRequest {
-            aiotf_id: self.config.aiotf_id,
-            correlation,
-            device_ngap_id,
-            nas: Cow::Borrowed(nas),
-            expected_d2r_octets,
-        };
-        self.send(connection, &command);
     }
 }
 
