@@ -145,6 +145,7 @@ fn a_key_that_is_taken_out_or_leads_elsewhere_is_found() {
         "UPDATE record_key SET record = 8 WHERE record = 7",
         "UPDATE record_key SET device = 9 WHERE record = 7",
         "UPDATE keyed SET record = 70",
+        "INSERT INTO record_key VALUES (1, 9, 1, x'01', 7)",
     ] {
         let _ = std::fs::remove_file(&path);
         drop(filled(&path));
@@ -157,7 +158,7 @@ fn a_key_that_is_taken_out_or_leads_elsewhere_is_found() {
         kinds.push(found);
     }
     let damaged = Some(EvidenceFaultKind::Damaged);
-    assert_eq!(kinds, [None, damaged, damaged, damaged, damaged]);
+    assert_eq!(kinds, [None, damaged, damaged, damaged, damaged, damaged]);
 }
 
 #[test]

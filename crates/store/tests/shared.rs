@@ -211,6 +211,22 @@ fn a_chain_that_is_taken_out_whole_is_missed_if_it_was_signed() {
         faults(&mut one),
         [(head.record, EvidenceFaultKind::Missing)]
     );
+    // Records of nobody, and one after the last of a chain.
+    for id in ["1099511627776 * 7 + 1", "2"] {
+        let sql = format!(
+            "CREATE TABLE was AS SELECT * FROM record; UPDATE was SET id = {id}, tag1 = 'x'; \
+             INSERT INTO record SELECT * FROM was; DROP TABLE was"
+        );
+        server.sql("whole", &sql).unwrap();
+        let ids = faults(&mut one)
+            .into_iter()
+            .map(|(id, _)| id)
+            .filter(|id| *id != head.record);
+        assert_eq!(ids.count(), 1, "{id}");
+        server
+            .sql("whole", "DELETE FROM record WHERE tag1 = 'x'")
+            .unwrap();
+    }
 }
 
 #[test]

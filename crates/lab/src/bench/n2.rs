@@ -31,8 +31,8 @@ const OUTSTANDING_MAX: usize = 128;
 const RUN: usize = 131_072;
 
 /// Parts of capacity at which latency is measured, each beside a run at full speed, and how often. A run at full speed that is
-/// not counted goes before all: until it ends, keys of records only gather in memory, and the core takes more than it can take
-/// for long.
+/// not counted goes before all: until it ends, keys of records only gather in memory, and the core is faster than it can
+/// stay.
 const PARTS: [f64; 3] = [0.5, 0.8, 0.95];
 const ROUNDS: usize = 3;
 

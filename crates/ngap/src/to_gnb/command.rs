@@ -1,10 +1,11 @@
 //! COMMAND REQUESTs, of which a busy core sends one for each report.
 //!
 //! Two that go to one session and carry as many octets differ in the device's number and the NAS PDU alone, and these stand in
-//! them as they are. So the codec encodes the first of its kind, and the others are that one with the new values put in.
+//! them as they are. So the codec encodes the first of a kind, and later ones are cast: that one with the new values put in.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 
 use super::ToGnb;
@@ -17,7 +18,17 @@ const MOULDS_MAX: usize = 4096;
 /// Encodes COMMAND REQUESTs, each as [`ToGnb::encode`] does.
 #[derive(Debug, Default)]
 pub struct CommandRequests {
-    moulds: HashMap<Kind, Option<Mould>>,
+    moulds: HashMap<Kind, Known>,
+}
+
+/// What is known of a kind.
+#[derive(Debug)]
+enum Known {
+    /// There was one. A mould costs as much as two, so it is made for the next.
+    Once,
+    Mould(Mould),
+    /// The codec does it.
+    NoMould,
 }
 
 /// What the octets of a COMMAND REQUEST hang on beside the values that are put in.
@@ -62,10 +73,19 @@ impl CommandRequests {
         if self.moulds.len() >= MOULDS_MAX && !self.moulds.contains_key(&kind) {
             self.moulds.clear();
         }
-        let mould = self.moulds.entry(kind).or_insert_with(|| kind.mould());
-        match mould {
-            Some(mould) => Ok(mould.cast(device_ngap_id, kind.number_len, nas)),
-            None => kind.encode(device_ngap_id, nas),
+        let known = match self.moulds.entry(kind) {
+            Entry::Vacant(entry) => {
+                entry.insert(Known::Once);
+                return kind.encode(device_ngap_id, nas);
+            }
+            Entry::Occupied(entry) => entry.into_mut(),
+        };
+        if matches!(known, Known::Once) {
+            *known = kind.mould().map_or(Known::NoMould, Known::Mould);
+        }
+        match known {
+            Known::Mould(mould) => Ok(mould.cast(device_ngap_id, kind.number_len, nas)),
+            Known::Once | Known::NoMould => kind.encode(device_ngap_id, nas),
         }
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn verify(
 ) -> Result<EvidenceHead, StoreError> {
     let mut say = |record, kind| fault(EvidenceFault { record, kind });
     let mut last = EvidenceHead::default();
-    // Whatever is signed is in the store, so what is read of the records and their writers after the checkpoints has it.
+    // Checkpoints are read first: whatever they name is in what is read after them.
     let signed = connector.run(PATIENCE_BULK, async |link: &mut Link| {
         numbers(
             link,
@@ -95,7 +95,24 @@ pub(super) fn verify(
         numbers(link, "SELECT writer FROM writer ORDER BY writer").await
     })?;
     for writer in signed.iter().filter(|signed| !writers.contains(signed)) {
-        say(base(*writer) + 1, EvidenceFaultKind::Missing);
+        let signed = checkpoints(connector, base(*writer), base(writer + 1))?;
+        let mut good = 0;
+        for checkpoint in signed {
+            match is_signed(&checkpoint) {
+                true => good += 1,
+                false => say(checkpoint.record, EvidenceFaultKind::SignatureWrong),
+            }
+        }
+        if good > 0 {
+            say(base(*writer) + 1, EvidenceFaultKind::Missing);
+        }
+    }
+    // Put in beside the chains. Records and head move in one statement, and this reads both in one.
+    let beside = connector.run(PATIENCE_BULK, async |link: &mut Link| {
+        numbers(link, BESIDE).await
+    })?;
+    for record in beside {
+        say(record, EvidenceFaultKind::Altered);
     }
     for writer in writers {
         let signed = checkpoints(connector, base(writer), base(writer + 1))?;
@@ -110,6 +127,10 @@ pub(super) fn verify(
     }
     Ok(stated(last))
 }
+
+/// Records that are in no writer's chain, some of them.
+const BESIDE: &str = "SELECT r.id FROM record r LEFT JOIN writer w ON w.writer = r.id >> 40 \
+     WHERE w.writer IS NULL OR r.id > w.head ORDER BY r.id LIMIT 100";
 
 async fn numbers(link: &mut Link, read: &'static str) -> Result<Vec<i64>, Fault> {
     let rows = link.client.query(read, &[]).await?;

@@ -55,7 +55,7 @@ pub(super) fn insert(
         }
         outcomes.push(outcome);
     }
-    keys.fold(t, batch.len())
+    keys.fold(t)
 }
 
 /// The statements that run for every record, looked up once a batch. There is one execution a record: several rows in

@@ -106,7 +106,7 @@ fn walk(
     is_signed: &mut dyn FnMut(&CheckpointRow) -> bool,
     say: &mut dyn FnMut(i64, EvidenceFaultKind),
 ) -> Result<(EvidenceHead, bool), StoreError> {
-    let (keyed, mut all_keyed) = (keys::keyed(t)?, true);
+    let (keyed, mut all_keyed, mut keyed_count) = (keys::keyed(t)?, true, 0);
     let mut checkpoints =
         t.prepare("SELECT record, link, time_ms, signature FROM checkpoint ORDER BY record, id")?;
     let mut checkpoints = checkpoints.query([])?;
@@ -131,8 +131,12 @@ fn walk(
             Ok(row) if link(&before.link, &record_digest(&row)) == row.link => {
                 if id <= keyed {
                     let key = Key::new(row.device, row.epoch, &row.tag1);
-                    let found = key.map_or(Ok(None), |key| keys::in_table(t, &key));
-                    all_keyed &= found.is_ok_and(|found| found == Some(id));
+                    let found = key.is_some_and(|key| {
+                        keys::is_in_its_block(t, &key, id).unwrap_or(false)
+                            || keys::in_table(t, &key).is_ok_and(|found| found == Some(id))
+                    });
+                    all_keyed &= found;
+                    keyed_count += 1;
                 }
             }
             _ => say(id, EvidenceFaultKind::Altered),
@@ -152,7 +156,13 @@ fn walk(
         say(checkpoint.record, EvidenceFaultKind::NotAsSigned);
         signed = next_checkpoint(&mut checkpoints, is_signed, say)?;
     }
-    Ok((before, all_keyed))
+    // One more would have a report taken for a duplicate that is none.
+    let in_table: i64 = t.query_row(
+        "SELECT count(*) FROM record_key WHERE record <= ?1",
+        [keyed],
+        |row| row.get(0),
+    )?;
+    Ok((before, all_keyed && in_table <= keyed_count))
 }
 
 /// The next checkpoint that is signed; those that are not are faults and say nothing.

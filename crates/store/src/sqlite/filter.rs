@@ -11,17 +11,17 @@ use super::keys::Key;
 /// Epochs that are filtered: the current one and the one before are those whose reports are accepted.
 const EPOCHS_MAX: usize = 2;
 
-/// Keys for which the first part of a filter has room: 210 kB. Each further part has room for twice as many.
+/// Keys for which the first part of a filter has room: 240 kB. Each further part has room for twice as many.
 const FIRST_PART: usize = 1 << 17;
 
-/// Parts of an epoch at most: 33 million keys, 53 MB. An epoch with more is looked up.
-const PARTS_MAX: u32 = 8;
+/// Parts of an epoch at most: 134 million keys, 240 MB. An epoch with more is looked up.
+const PARTS_MAX: u32 = 10;
 
 /// Keys that are in no part and said to be, of a part that is full.
-const FALSE_POSITIVES: f64 = 0.002;
+const FALSE_POSITIVES: f64 = 0.001;
 
 /// The keys of the table in the epochs from one on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Filter {
     /// The first epoch of which every key in the table has been put in here.
     from: u64,
@@ -33,6 +33,16 @@ struct Epoch {
     parts: Vec<BloomFilter<RandomState>>,
     /// Keys for which the last part still has room.
     room: usize,
+}
+
+/// Knows of no epoch, and so of every key that it may be there.
+impl Default for Filter {
+    fn default() -> Self {
+        Self {
+            from: u64::MAX,
+            epochs: BTreeMap::new(),
+        }
+    }
 }
 
 impl Filter {
@@ -144,6 +154,7 @@ mod tests {
         epoch.room = 0;
         filter.insert(&key(1, 2));
         assert!(filter.may_have(&key(1, 3)));
+        assert!(Filter::default().may_have(&key(u32::MAX, 1)));
         assert!(!filter.may_have(&key(2, 3)));
     }
 }

@@ -4,8 +4,8 @@
 //! written in the order in which they come, and their keys reach table `record_key` later: those of the newest records are in
 //! memory, read from the records again when a store is opened, and folded into the table block after block, each in sorted
 //! order, a slice with each batch: added at the table's end, however many keys an epoch has. A key is then looked for in each
-//! block of its epoch; what a filter in memory says is in none of them is not. Nothing is lost with them, as a record's key is
-//! in the record.
+//! block of its epoch, unless a filter in memory does not know it: then it is in none of them. Nothing is lost with them, as a
+//! record's key is in the record.
 //!
 //! Several processes may share the file. What others have inserted is read in the same transaction that decides.
 
@@ -19,10 +19,11 @@ use crate::{NewRecord, StoreError};
 /// Records whose keys are in memory alone before folding begins: about 8 MB. Twice as many while it goes on.
 const UNFOLDED_MAX: usize = 1 << 17;
 
-/// Keys of the table that are read at most to learn which there are, before the first record is accepted: 2 s.
-const LEARNED_MAX: usize = 1 << 20;
+/// Of so many records, the table is read with each batch for the keys of one, until all keys of its latest epoch are in the
+/// filter.
+const LEARNED_PART: usize = 32;
 
-/// Keys that a batch folds beside as many as it has records, so that folding ends before as many are there again.
+/// Keys that a batch folds beside as many as have come since the one before, so that folding ends before as many are there again.
 const FOLDED_BESIDE: usize = 64;
 
 /// What is unique among records, in the order of the table.
@@ -68,11 +69,30 @@ pub(super) struct Keys {
     last: Option<i64>,
     /// Of the keys in the table.
     filter: Filter,
-    is_learned: bool,
+    learning: Learning,
     /// Those that are not being folded.
     recent: BTreeMap<Key, i64>,
     folding: Option<Folding>,
+    /// The last record whose key was folded.
+    folded: i64,
+    /// Keys that have come since a slice was folded last.
+    gained: usize,
     unfolded_max: usize,
+}
+
+/// How far the keys that were in the table before are in the filter.
+#[derive(Debug)]
+enum Learning {
+    NotBegun,
+    /// Up to this key of the latest epoch, in a filter that will take the place of the one in use.
+    Upto {
+        epoch: u32,
+        block: i64,
+        device: i64,
+        tag1: Vec<u8>,
+        filter: Filter,
+    },
+    Done,
 }
 
 /// Keys on their way to the table, and the last record among them.
@@ -87,18 +107,24 @@ impl Default for Keys {
         Self {
             last: None,
             filter: Filter::default(),
-            is_learned: false,
+            learning: Learning::NotBegun,
             recent: BTreeMap::new(),
             folding: None,
+            folded: 0,
+            gained: 0,
             unfolded_max: UNFOLDED_MAX,
         }
     }
 }
 
 impl Keys {
-    /// Folds after so many records.
-    pub(super) const fn set_unfolded_max(&mut self, records: usize) {
-        self.unfolded_max = records;
+    /// Folds after so many records, at least 1, which are a block.
+    pub(super) fn set_unfolded_max(&mut self, records: usize) {
+        self.unfolded_max = records.max(1);
+    }
+
+    fn block(&self, record: i64) -> i64 {
+        record / i64::try_from(self.unfolded_max).unwrap_or(i64::MAX)
     }
 
     /// Knows nothing any more: the transaction that it has followed was undone.
@@ -122,7 +148,8 @@ impl Keys {
             _ => {
                 self.forget();
                 self.filter = Filter::after(latest_epoch(t)?);
-                keyed(t)?.min(head)
+                self.folded = keyed(t)?.min(head);
+                self.folded
             }
         };
         let mut statement =
@@ -132,40 +159,51 @@ impl Keys {
             // What is no key in a damaged file is that of no report either.
             if let Ok((Some(key), id)) = read(row) {
                 self.recent.entry(key).or_insert(id);
+                self.gained += 1;
             }
         }
         self.last = Some(head);
         Ok(())
     }
 
-    /// Learns which keys of the newest epochs are in the table, as far as they are not too many. [`Keys::follow`] goes before.
+    /// Reads some keys of the table's latest epoch into the filter, if they are not all there. [`Keys::follow`] goes before.
     pub(super) fn learn(&mut self, t: &Transaction<'_>) -> Result<(), StoreError> {
-        if self.is_learned {
-            return Ok(());
+        if let Learning::NotBegun = self.learning {
+            self.learning = match latest_epoch(t)? {
+                None => Learning::Done,
+                Some(epoch) => Learning::Upto {
+                    epoch,
+                    block: i64::MIN,
+                    device: i64::MIN,
+                    tag1: Vec::new(),
+                    filter: Filter::after(epoch.checked_sub(1)),
+                },
+            };
         }
-        self.is_learned = true;
-        let Some(latest) = latest_epoch(t)? else {
+        let Learning::Upto {
+            epoch,
+            block,
+            device,
+            tag1,
+            filter,
+        } = &mut self.learning
+        else {
             return Ok(());
         };
-        for from in [latest.saturating_sub(1), latest] {
-            let mut filter = Filter::after(from.checked_sub(1));
-            let mut statement = t.prepare_cached(
-                "SELECT record, epoch, device, tag1 FROM record_key WHERE epoch >= ?1",
-            )?;
-            let mut rows = statement.query([from])?;
-            let mut count = 0;
-            while count <= LEARNED_MAX
-                && let Some(row) = rows.next()?
-            {
-                if let Ok((Some(key), _)) = read(row) {
-                    filter.insert(&key);
-                }
-                count += 1;
+        let most = i64::try_from(self.unfolded_max.div_ceil(LEARNED_PART)).unwrap_or(i64::MAX);
+        let mut statement = t.prepare_cached(LEARN)?;
+        let mut rows = statement.query((*epoch, *block, *device, &*tag1, most))?;
+        let mut count = 0;
+        while let Some(row) = rows.next()? {
+            (*block, *device, *tag1) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if let Some(key) = Key::new(*device, *epoch, tag1) {
+                filter.insert(&key);
             }
-            if count <= LEARNED_MAX {
-                self.filter = filter;
-                break;
-            }
+            count += 1;
+        }
+        if count < most {
+            self.filter = std::mem::take(filter);
+            self.learning = Learning::Done;
         }
         Ok(())
     }
@@ -208,48 +246,61 @@ impl Keys {
     /// Notes a record that was inserted in this transaction.
     pub(super) fn note(&mut self, key: Key, id: i64) {
         self.recent.insert(key, id);
+        self.gained += 1;
         self.last = Some(id);
     }
 
-    /// Takes keys into the table, when there are enough in memory: some more than a batch of this size brings.
-    pub(super) fn fold(&mut self, t: &Transaction<'_>, batch: usize) -> Result<(), StoreError> {
-        if self.folding.is_none() && self.recent.len() < self.unfolded_max {
+    /// Takes keys into the table, when there is a block of them in memory: some more than have come since it was called last.
+    pub(super) fn fold(&mut self, t: &Transaction<'_>) -> Result<(), StoreError> {
+        let gained = std::mem::take(&mut self.gained);
+        let last = self.last.unwrap_or(0);
+        if self.folding.is_none() && self.block(last) == self.block(self.folded) {
             return Ok(());
         }
-        let folding = self.folding.get_or_insert_with(|| Folding {
-            keys: std::mem::take(&mut self.recent),
-            last: self.last.unwrap_or(0),
+        let keys = &mut self.recent;
+        let mut folding = self.folding.take().unwrap_or_else(|| Folding {
+            keys: std::mem::take(keys),
+            last,
         });
         // Another process may have been here before.
         let mut insert = t.prepare_cached(
             "INSERT INTO record_key (epoch, block, device, tag1, record) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
         )?;
-        let mut begun = None;
-        for _ in 0..batch.saturating_add(FOLDED_BESIDE) {
+        let mut blocks = Vec::new();
+        for _ in 0..gained.saturating_add(FOLDED_BESIDE) {
             let Some((key, id)) = folding.keys.pop_first() else {
                 t.prepare_cached("UPDATE keyed SET record = max(record, ?1)")?
                     .execute([folding.last])?;
-                self.folding = None;
+                self.folded = folding.last;
                 return Ok(());
             };
-            let block = id / self.unfolded_max as i64;
-            if begun.replace((key.epoch, block)) != Some((key.epoch, block)) {
+            let block = (key.epoch, self.block(id));
+            if !blocks.contains(&block) {
                 t.prepare_cached(
                     "INSERT INTO key_block (epoch, block) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
                 )?
-                .execute((key.epoch, block))?;
+                .execute(block)?;
+                blocks.push(block);
             }
             insert.raw_bind_parameter(1, key.epoch)?;
-            insert.raw_bind_parameter(2, block)?;
+            insert.raw_bind_parameter(2, block.1)?;
             insert.raw_bind_parameter(3, key.device)?;
             insert.raw_bind_parameter(4, key.tag1())?;
             insert.raw_bind_parameter(5, id)?;
             insert.raw_execute()?;
             self.filter.insert(&key);
+            if let Learning::Upto { filter, .. } = &mut self.learning {
+                filter.insert(&key);
+            }
         }
+        self.folding = Some(folding);
         Ok(())
     }
 }
+
+/// Keys of the table in an epoch, after one.
+pub(super) const LEARN: &str = "SELECT block, device, tag1 FROM record_key \
+     WHERE epoch = ?1 AND (block, device, tag1) > (?2, ?3, ?4) ORDER BY block, device, tag1 LIMIT ?5";
 
 /// The records of one device in the table, asked for once in each block of each epoch there is: the cost grows with the age of
 /// the store in epochs (52 560 a year) and with one 131 072th of its records.
@@ -266,6 +317,23 @@ pub(super) fn in_table(t: &Transaction<'_>, key: &Key) -> Result<Option<i64>, St
     Ok(statement
         .query_row((key.epoch, key.device, key.tag1()), row)
         .optional()?)
+}
+
+/// The key in the table, where it is that of this record: one look, where [`in_table`] takes one in each block of the epoch.
+pub(super) fn is_in_its_block(
+    t: &Transaction<'_>,
+    key: &Key,
+    record: i64,
+) -> Result<bool, StoreError> {
+    let mut statement = t.prepare_cached(
+        "SELECT record FROM record_key WHERE epoch = ?1 AND block = ?2 AND device = ?3 AND tag1 = ?4",
+    )?;
+    let block = record / UNFOLDED_MAX as i64;
+    let row = |row: &Row<'_>| row.get(0);
+    let found: Option<i64> = statement
+        .query_row((key.epoch, block, key.device, key.tag1()), row)
+        .optional()?;
+    Ok(found == Some(record))
 }
 
 fn latest_epoch(t: &Transaction<'_>) -> Result<Option<u32>, StoreError> {

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use rusqlite::Connection;
@@ -38,7 +38,7 @@ pub(super) struct Log {
     pages: Arc<AtomicU32>,
     /// As many as there were when moving them was asked for last.
     asked: u32,
-    /// What was asked for last is done.
+    /// The thread has been at it since a commit was last.
     is_moved: Arc<AtomicBool>,
     mover: Option<Mover>,
 }
@@ -82,7 +82,8 @@ impl Log {
         // What was moved when it was not long yet has left more by now.
         let is_time = is_long && self.asked >= PAGES_LONG && self.is_moved.load(Ordering::Relaxed);
         let is_due = pages - self.asked >= interval;
-        if is_time || is_due && pages >= PAGES_MAX {
+        let is_too_long = pages >= PAGES_MAX && is_due || pages >= 4 * PAGES_MAX;
+        if is_time || is_too_long {
             self.is_moved.store(false, Ordering::Relaxed);
             self.asked = pages;
             let _ = move_log(connection);
@@ -92,9 +93,10 @@ impl Log {
             if self.mover.is_none() {
                 self.mover = Mover::start(self.path.clone(), &self.pages, &self.is_moved).ok();
             }
-            if let Some(mover) = &self.mover {
-                // Full: it has been asked and has not begun.
-                let _ = mover.wake.try_send(());
+            // Full: it has been asked and has not begun. Gone: it could not open the file.
+            let wake = self.mover.as_ref().map(|mover| mover.wake.try_send(()));
+            if let Some(Err(TrySendError::Disconnected(()))) = wake {
+                self.mover = None;
             }
         }
     }
@@ -144,7 +146,7 @@ fn run(
         for _ in 0..MOVES_MAX {
             let before = pages.load(Ordering::Relaxed);
             let _ = move_log(&connection);
-            // Not more than that has come meanwhile.
+            // Enough when few have come meanwhile.
             if before < PAGES_LONG
                 || pages.load(Ordering::Relaxed).saturating_sub(before) <= PAGES_FEW
             {

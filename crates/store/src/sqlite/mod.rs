@@ -102,8 +102,8 @@ impl SqliteStore {
     }
 
     /// How many records may be there whose keys are in memory alone: those that a process reads anew when it opens the store.
-    /// 131 072 unless set.
-    pub const fn set_unfolded_max(&mut self, records: usize) {
+    /// 131 072 unless set. They are a block of the table of keys.
+    pub fn set_unfolded_max(&mut self, records: usize) {
         self.keys.set_unfolded_max(records);
     }
 
@@ -156,10 +156,15 @@ impl SqliteStore {
             followed: self.followed,
             keys: std::mem::take(&mut self.keys),
         };
-        let written = self.write(|t| work(t, &mut known));
+        // Another process may hold the lock for too long: then nothing has been done that could be undone.
+        let mut is_begun = false;
+        let written = self.write(|t| {
+            is_begun = true;
+            work(t, &mut known)
+        });
         if written.is_ok() {
             self.minute_noted = known.minute;
-        } else {
+        } else if is_begun {
             known.keys.forget();
         }
         self.keys = known.keys;

@@ -36,7 +36,7 @@ type Migration = (
 /// How long a writer waits for another process.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
-/// Memory for pages of the file, at most. The working set of `accept` is the keys of one epoch: 3 MB for 10^5 records.
+/// Memory for pages of the file, at most. `accept` writes at the ends of its tables; a commit may walk all of it.
 const CACHE_KIB: u32 = 16 * 1024;
 
 pub(super) fn read_write(path: &Path) -> Result<Connection, StoreError> {

@@ -94,17 +94,20 @@ fn no_read_scans_the_records() {
             .unwrap();
         rows.map(Result::unwrap).collect()
     };
+    // The blocks of all epochs are few.
+    let may_scan = |sql, step: &String| sql == super::keys::OF_DEVICE && step == "SCAN b";
     for (sql, parameters) in [
         (super::records::ALL, 2),
         (super::records::BY_ID, 1),
         (super::keys::OF_DEVICE, 2),
         (super::keys::IN_TABLE, 3),
+        (super::keys::LEARN, 5),
         (super::records::LAST, 2),
     ] {
         let plan = plan(sql, parameters);
         let scans = plan
             .iter()
-            .filter(|step| step.starts_with("SCAN") && step.as_str() != "SCAN b");
+            .filter(|step| step.starts_with("SCAN") && !may_scan(sql, step));
         assert_eq!(scans.count(), 0, "{plan:#?}");
     }
     for sql in [(super::keys::OF_DEVICE, 2), (super::keys::IN_TABLE, 3)] {
