@@ -81,9 +81,9 @@ pub fn n2(each: &mut dyn FnMut(Figure)) -> Result<(), BenchError> {
             let mut took = gnb.run(&load, Some(rate))?.latencies_us;
             took.sort_unstable();
             let appended = appends(dir.path())?;
-            for (at, (_, place)) in QUANTILES.iter().enumerate() {
-                latencies[at].push(quantile(&took, *place));
-                disk[at].push(quantile(&appended, *place));
+            for (((_, place), here), disk) in QUANTILES.iter().zip(latencies).zip(disk) {
+                here.push(quantile(&took, *place));
+                disk.push(quantile(&appended, *place));
             }
         }
     }
