@@ -296,7 +296,18 @@ impl Adm {
         detail: String,
         now_ms: i64,
     ) {
-        self.events.raise(kind, severity, subject, detail, now_ms);
+        self.raise_all([(kind, severity, subject, detail)], now_ms);
+    }
+
+    /// Writes several, in one transaction.
+    pub fn raise_all(
+        &mut self,
+        events: impl IntoIterator<Item = (&'static str, Severity, Subject, String)>,
+        now_ms: i64,
+    ) {
+        for (kind, severity, subject, detail) in events {
+            self.events.raise(kind, severity, subject, detail, now_ms);
+        }
         self.events.flush(self.store.as_mut(), now_ms);
     }
 

@@ -191,11 +191,7 @@ fn presence(
         let seen = follower.step(store, now_ms, &mut note).map_err(fault)?;
         if !events.is_empty() {
             // An engine that has ended has nobody to tell: the next start does.
-            let told = engine.call(move |adm| {
-                for (kind, severity, subject, detail) in events {
-                    adm.raise(kind, severity, subject, detail, unix_ms());
-                }
-            });
+            let told = engine.call(move |adm| adm.raise_all(events, unix_ms()));
             if told.is_err() {
                 return Ok(0);
             }

@@ -36,6 +36,9 @@ type Migration = (
 /// How long a writer waits for another process.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
+/// How often it looks.
+const BUSY_LOOK: Duration = Duration::from_micros(500);
+
 /// Memory for pages of the file, at most. `accept` writes at the ends of its tables; a commit may walk all of it.
 const CACHE_KIB: u32 = 16 * 1024;
 
@@ -139,13 +142,26 @@ fn sync_directory(_: &Path) -> Result<(), StoreError> {
 
 fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, StoreError> {
     // Without SQLITE_OPEN_URI: a path is a path, even if it begins with "file:".
-    let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+    let mut connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(|error| StoreError::CannotOpen {
             path: path.to_owned(),
             detail: error.to_string(),
         })?;
-    connection.busy_timeout(BUSY_WAIT)?;
+    connection.busy_handler(Some(wait()))?;
     Ok(connection)
+}
+
+/// How a connection waits for a lock. It looks often: SQLite's own wait, which comes to look every 100 ms, does not find the
+/// moments between the commits of a process that has much to write.
+fn wait() -> impl FnMut(i32) -> bool + Send + 'static {
+    let mut since = Instant::now();
+    move |tries| {
+        if tries == 0 {
+            since = Instant::now();
+        }
+        std::thread::sleep(BUSY_LOOK);
+        since.elapsed() < BUSY_WAIT
+    }
 }
 
 /// As [`identify`], in one transaction: another process may be making the schema at this moment.
