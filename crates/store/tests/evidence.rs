@@ -5,10 +5,10 @@ mod common;
 
 use ambit_store::evidence::{link, record_digest, record_from_octets, record_octets};
 use ambit_store::{
-    CheckpointRow, EvidenceFaultKind, EvidenceHead, FILE_NAME, Insert, NewRecord, RecordFilter,
-    RecordRow, SqliteStore, Store,
+    EvidenceFaultKind, EvidenceHead, FILE_NAME, Insert, NewRecord, RecordFilter, RecordRow,
+    SqliteStore, Store,
 };
-use common::{accept, directory, new_device, new_record, on_each, records};
+use common::{accept, checkpoint, directory, new_device, new_record, on_each, records};
 use rusqlite::Connection;
 use std::path::Path;
 
@@ -287,13 +287,7 @@ fn records_taken_out_put_in_or_cut_off_are_found() {
     let mut store = SqliteStore::open(&path).unwrap();
     fill(&mut store, 12);
     let head = store.evidence_head().unwrap();
-    let checkpoint = CheckpointRow {
-        record: head.record,
-        link: head.link,
-        time_ms: 1,
-        signature: [1; 64],
-    };
-    store.checkpoint_insert(&checkpoint).unwrap();
+    store.checkpoint_insert(&checkpoint(head, 1)).unwrap();
     drop(store);
     let original = std::fs::read(&path).unwrap();
     for (sql, expected) in [
@@ -350,13 +344,11 @@ fn a_chain_written_anew_fails_at_the_checkpoint_alone() {
     };
     let mut store = forged();
     assert_eq!(faults(&mut store), [], "the control: nothing was signed");
-    let checkpoint = CheckpointRow {
+    let other = EvidenceHead {
         record: 6,
         link: [9; 32],
-        time_ms: 1,
-        signature: [1; 64],
     };
-    store.checkpoint_insert(&checkpoint).unwrap();
+    store.checkpoint_insert(&checkpoint(other, 1)).unwrap();
     assert_eq!(faults(&mut store), [(6, EvidenceFaultKind::NotAsSigned)]);
 }
 

@@ -5,11 +5,11 @@
 mod common;
 
 use ambit_store::{
-    ChainRow, CheckpointRow, EvidenceFaultKind, EvidenceHead, Insert, NewRecord, PostgresStore,
-    PostgresUrl, RecordFilter, Store, StoreError,
+    ChainRow, EvidenceFaultKind, EvidenceHead, Insert, NewRecord, PostgresStore, PostgresUrl,
+    RecordFilter, Store, StoreError,
 };
 use common::postgres::PostgresServer;
-use common::{accept, database, new_device, new_record, records};
+use common::{accept, checkpoint, database, new_device, new_record, records};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -174,12 +174,7 @@ fn a_process_that_has_accepted_nothing_has_no_head_to_sign() {
         [Insert::New { id: base + 1 }]
     );
     // Said by a process of an earlier version: there is nothing yet. It is true.
-    let said = |time_ms, link| CheckpointRow {
-        record: base,
-        link,
-        time_ms,
-        signature: [0; 64],
-    };
+    let said = |time_ms, link| checkpoint(EvidenceHead { record: base, link }, time_ms);
     one.checkpoint_insert(&said(1, [0; 32])).unwrap();
     assert_eq!(faults(&mut one), []);
     one.checkpoint_insert(&said(2, [1; 32])).unwrap();
@@ -197,13 +192,7 @@ fn a_chain_that_is_taken_out_whole_is_missed_if_it_was_signed() {
     accept(&mut one, &[of_device(b"tag-0001")]);
     accept(&mut two, &[of_device(b"tag-0002")]);
     let head = two.evidence_head().unwrap();
-    let checkpoint = CheckpointRow {
-        record: head.record,
-        link: head.link,
-        time_ms: 0,
-        signature: [0; 64],
-    };
-    two.checkpoint_insert(&checkpoint).unwrap();
+    two.checkpoint_insert(&checkpoint(head, 0)).unwrap();
     assert_eq!(faults(&mut one), []);
     let sql = "DELETE FROM record WHERE id > 1099511627776; DELETE FROM writer WHERE writer = 1";
     server.sql("whole", sql).unwrap();
@@ -240,13 +229,7 @@ fn what_is_accepted_and_signed_meanwhile_is_no_fault() {
         for n in 0..300_u64 {
             accept(&mut one, &[of_device(&n.to_be_bytes())]);
             let head = one.evidence_head().unwrap();
-            let checkpoint = CheckpointRow {
-                record: head.record,
-                link: head.link,
-                time_ms: 0,
-                signature: [0; 64],
-            };
-            one.checkpoint_insert(&checkpoint).unwrap();
+            one.checkpoint_insert(&checkpoint(head, 0)).unwrap();
         }
     });
     while !at_work.is_finished() {

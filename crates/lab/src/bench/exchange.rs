@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ambit_adm::Adm;
 use ambit_aiotf::{Aiotf, AiotfConfig, Output};
-use ambit_ngap::{FromGnb, ToGnb};
+use ambit_ngap::{CommandRequests, FromGnb, ToGnb};
 
 use super::core::BenchAdm;
 use super::fleet::snid;
@@ -116,17 +116,13 @@ fn open_window(aiotf: &mut Aiotf<Adm>) -> Result<([u8; 16], u16), BenchError> {
 
 /// What decoding an INVENTORY REPORT and encoding the COMMAND REQUESTs with its ACCEPTs takes, a report.
 fn codec(pdu: &[u8], (aiotf_id, correlation): ([u8; 16], u16), each: &mut dyn FnMut(Figure)) {
-    let accept = ToGnb::CommandRequest {
-        aiotf_id,
-        correlation,
-        device_ngap_id: 70_000,
-        nas: vec![0x0a; 9].into(),
-        expected_d2r_octets: 1,
-    };
+    let mut accepts = CommandRequests::default();
+    let nas = [0x0a; 9];
     let run = || {
         black_box(FromGnb::decode(black_box(pdu)).is_ok());
         for _ in 0..REPORTS {
-            black_box(black_box(&accept).encode().is_ok());
+            let accept = accepts.encode(aiotf_id, correlation, 70_000, black_box(&nas), 1);
+            black_box(accept.is_ok());
         }
     };
     let (here, _) = alternate(50, run, || {});

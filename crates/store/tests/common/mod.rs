@@ -2,8 +2,8 @@
 #![allow(dead_code, clippy::unwrap_used, unreachable_pub)]
 
 use ambit_store::{
-    FILE_NAME, Insert, NewDevice, NewRecord, PostgresStore, PostgresUrl, RecordFilter, RecordRow,
-    SqliteStore, Store,
+    CheckpointRow, EvidenceHead, FILE_NAME, Insert, NewDevice, NewRecord, PostgresStore,
+    PostgresUrl, RecordFilter, RecordRow, SqliteStore, Store,
 };
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -105,4 +105,14 @@ pub fn records(store: &mut dyn Store, filter: &RecordFilter<'_>) -> Vec<RecordRo
     };
     store.records_for_each(filter, &mut take).unwrap();
     all
+}
+
+/// A checkpoint of where a chain stands, under a signature that the tests' verifier takes for good.
+pub fn checkpoint(head: EvidenceHead, time_ms: i64) -> CheckpointRow {
+    CheckpointRow {
+        record: head.record,
+        link: head.link,
+        time_ms,
+        signature: [1; 64],
+    }
 }
