@@ -2,7 +2,8 @@
 //!
 //! What moves it waits for the disk, tens of milliseconds where it is slow. So a thread with a connection of its own does it while
 //! commits go on. A log begins anew only when all of it is moved, which does not happen beside commits that never pause: when it
-//! has grown long, a commit moves the rest, just after the thread has been at it and has left little.
+//! has grown long, a commit moves the rest, just after the thread has been at it and has left little. SQLite syncs the file
+//! itself only then, and with it all that was moved since the log began; so the thread syncs it after each of its moves.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -146,6 +147,8 @@ fn run(
         for _ in 0..MOVES_MAX {
             let before = pages.load(Ordering::Relaxed);
             let _ = move_log(&connection);
+            // What fails here is told to the commit that syncs the file: through a file descriptor of its own.
+            let _ = super::sync::file(&connection);
             // Enough when few have come meanwhile.
             if before < PAGES_LONG
                 || pages.load(Ordering::Relaxed).saturating_sub(before) <= PAGES_FEW

@@ -15,6 +15,7 @@ mod log;
 mod open;
 mod records;
 mod subscribers;
+mod sync;
 #[cfg(test)]
 mod tests;
 
