@@ -2,7 +2,7 @@
 //!
 //! 1. [parse](ReportView::parse) it; check that its RAND_n is in force;
 //! 2. find candidates: T-ID table, counter index, or population search within its budget (one pass for a batch);
-//! 3. verify TAG1 under each candidate's key; exactly one may succeed;
+//! 3. verify TAG1 under each candidate's key, the first candidates of a batch side by side; exactly one may succeed;
 //! 4. check the device: disabled, barred;
 //! 5. insert the acceptance record, durably, together with the other reports of the batch: the insert decides;
 //! 6. answer with the ACCEPT that belongs to the record.
@@ -14,8 +14,8 @@ mod record;
 use std::collections::HashMap;
 
 use ambit_adm_api::{DoaReport, Outcome, Verdict};
-use ambit_protocol::exchange::Plaintext;
-use ambit_protocol::{Cause, Exchange, Form, KAiotf};
+use ambit_protocol::{Cause, Form, Suite};
+use ambit_search::Opened;
 
 use crate::Adm;
 use crate::registry::Index;
@@ -28,9 +28,8 @@ struct Matched {
     row: i64,
     form: Form,
     epoch: u32,
-    exchange: Exchange,
-    k_aiotf: KAiotf,
-    plaintext: Plaintext,
+    suite: Suite,
+    opened: Opened,
     cause: Cause,
     seq: u8,
     nonce: Nonce,
@@ -95,10 +94,11 @@ impl Adm {
 
         let mut batch: Vec<Matched> = Vec::with_capacity(reports.len());
         let mut in_batch: HashMap<Index, usize> = HashMap::with_capacity(reports.len());
-        self.warm(reports);
+        let ahead = self.open_ahead(reports);
         let searched = self.search(now_ms, reports);
-        for ((at, report), searched) in reports.iter().enumerate().zip(searched) {
-            let refused = match self.identify(now_ms, current_epoch, report, searched) {
+        let found = searched.into_iter().zip(ahead);
+        for ((at, report), found) in reports.iter().enumerate().zip(found) {
+            let refused = match self.identify(now_ms, current_epoch, report, found) {
                 Err(refused) => refused,
                 Ok(mut matched) => {
                     matched.at = at;
@@ -130,5 +130,5 @@ impl Adm {
 }
 
 fn same_report(a: &Matched, b: &Matched) -> bool {
-    a.epoch == b.epoch && a.exchange.tag1() == b.exchange.tag1()
+    a.epoch == b.epoch && a.opened.tag1 == b.opened.tag1
 }

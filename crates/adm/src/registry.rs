@@ -11,9 +11,10 @@ use std::ops::ControlFlow;
 
 use ambit_protocol::schedule::Input;
 use ambit_protocol::suite::PrfKey;
+use ambit_protocol::wire::ReportView;
 use ambit_protocol::{AreaId, Cause, DeviceForm, DeviceType, Suite, TagLen};
 use ambit_provisioning::format_device_id;
-use ambit_search::Key;
+use ambit_search::{Key, Sealed};
 use ambit_store::{CredentialRow, DeviceRow, Store};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -51,10 +52,24 @@ pub(crate) struct Device<'a> {
     pub(crate) recent: RecentItems,
 }
 
-impl Device<'_> {
+impl<'d> Device<'d> {
     /// One PRF evaluation under K; `None` while there is no K.
     pub(crate) fn evaluate(&self, input: &Input) -> Option<[u8; 16]> {
         Some(self.prf_key()?.evaluate(input))
+    }
+
+    /// A report that may be from this device, ready to be opened; `None` while there is no K.
+    pub(crate) fn sealed<'s>(&self, report: &ReportView<'s>, input: &'s Input) -> Option<Sealed<'s>>
+    where
+        'd: 's,
+    {
+        Some(Sealed {
+            suite: self.suite,
+            key: self.key?,
+            tag_len: self.tag_len,
+            report: *report,
+            input,
+        })
     }
 
     /// K expanded for several evaluations; `None` while there is no K.

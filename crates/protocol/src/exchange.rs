@@ -40,6 +40,22 @@ pub struct Exchange {
     tag1: Tag,
 }
 
+/// Writes the ACCEPT whose P2 is empty, from its TAG2, into `out` and returns its length.
+///
+/// # Errors
+/// [`WireError::BufferTooSmall`].
+pub fn empty_accept(tag2: &Tag, out: &mut [u8]) -> Result<usize, WireError> {
+    let tag = tag2.as_slice();
+    let needed = 1 + tag.len();
+    let found = out.len();
+    let small = WireError::BufferTooSmall { needed, found };
+    let out = out.get_mut(..needed).ok_or(small)?;
+    let (head, tag_out) = out.split_first_mut().ok_or(small)?;
+    *head = ACCEPT_HEADER;
+    tag_out.copy_from_slice(tag);
+    Ok(needed)
+}
+
 /// A verified report's plaintext P, at most 91 octets, held so that it can outlive the PDU.
 #[derive(Clone, Copy, Debug)]
 pub struct Plaintext {
@@ -48,6 +64,19 @@ pub struct Plaintext {
 }
 
 impl Plaintext {
+    /// P of a report that was verified elsewhere; `None` when it has more than 91 octets.
+    pub fn new(octets: &[u8]) -> Option<Self> {
+        let mut plain = Self {
+            octets: [0; PLAINTEXT_OCTETS_MAX],
+            len: octets.len(),
+        };
+        plain
+            .octets
+            .get_mut(..octets.len())?
+            .copy_from_slice(octets);
+        Some(plain)
+    }
+
     /// The octets of P.
     pub fn octets(&self) -> &[u8] {
         self.octets.get(..self.len).unwrap_or_default()
@@ -141,9 +170,22 @@ impl Exchange {
         Self::open_item(suite, k_aiotf, [&[report.id().header()], &[]], sealed)
     }
 
+    /// Network: the exchange of a report that was verified before, to go on where only K_AIOTF and TAG1 were kept.
+    pub fn resume(suite: Suite, k_aiotf: &KAiotf, tag1: Tag) -> Self {
+        let keys = SealKeys::new(suite, k_aiotf);
+        Self { keys, tag1 }
+    }
+
     /// TAG1: with device and epoch, the key of the acceptance record.
     pub const fn tag1(&self) -> &Tag {
         &self.tag1
+    }
+
+    /// Network: TAG2 of the ACCEPT whose P2 is empty, which is all there is to that ACCEPT.
+    pub fn empty_accept_tag(&self) -> Tag {
+        let aad: [&[u8]; 2] = [&[ACCEPT_HEADER], self.tag1.as_slice()];
+        let len = self.tag1.len();
+        self.keys.seal(Direction::Accept, aad, &mut [], len)
     }
 
     /// Network: builds the ACCEPT with plaintext `p2` into `out` and returns its length. Deterministic.

@@ -71,7 +71,18 @@ impl Tag {
         self.len
     }
 
-    fn iv(&self, dir: u8) -> [u8; 12] {
+    /// The tag that is cut from this PRF.
+    pub fn cut(prf: [u8; 16], len: TagLen) -> Self {
+        let mut octets = [0; 16];
+        for (to, from) in octets.iter_mut().zip(prf).take(len.octets()) {
+            *to = from;
+        }
+        Self { octets, len }
+    }
+
+    /// The first 12 octets of the keystream's counter block.
+    pub fn iv(&self, direction: Direction) -> [u8; 12] {
+        let (_, dir) = direction.label_and_dir();
         let [t0, t1, t2, t3, t4, t5, t6, t7, ..] = self.octets;
         // A 4-octet tag is followed by zeros in `octets`, which is the padding that the IV asks for.
         [t0, t1, t2, t3, t4, t5, t6, t7, dir, 0, 0, 0]
@@ -117,9 +128,8 @@ impl SealKeys {
     /// Seals `text` in place: plaintext in, ciphertext out. `aad` is the header and what else the
     /// message is bound to (TAG1, COUNT or nothing), taken as one string.
     pub fn seal(&self, direction: Direction, aad: [&[u8]; 2], text: &mut [u8], len: TagLen) -> Tag {
-        let (_, dir) = direction.label_and_dir();
         let tag = self.tag(direction, aad, text, len);
-        self.ke.apply(&tag.iv(dir), text);
+        self.ke.apply(&tag.iv(direction), text);
         tag
     }
 
@@ -134,8 +144,7 @@ impl SealKeys {
         text: &mut [u8],
         tag: &Tag,
     ) -> Result<(), TagMismatch> {
-        let (_, dir) = direction.label_and_dir();
-        self.ke.apply(&tag.iv(dir), text);
+        self.ke.apply(&tag.iv(direction), text);
         if self.tag(direction, aad, text, tag.len) == *tag {
             Ok(())
         } else {
@@ -147,7 +156,7 @@ impl SealKeys {
     fn tag(&self, direction: Direction, aad: [&[u8]; 2], plain: &[u8], len: TagLen) -> Tag {
         let (label, _) = direction.label_and_dir();
         let [header, binding] = aad;
-        cut_tag(self.ki.prf(label, &[header, binding, plain]), len)
+        Tag::cut(self.ki.prf(label, &[header, binding, plain]), len)
     }
 }
 
@@ -166,15 +175,7 @@ pub fn report_tag(
     len: TagLen,
 ) -> Tag {
     let ki = PrfKey::new(suite, integrity_key);
-    cut_tag(ki.prf(Label::REPORT, &[&[header], plain]), len)
-}
-
-fn cut_tag(full: [u8; 16], len: TagLen) -> Tag {
-    let mut octets = [0; 16];
-    for (to, from) in octets.iter_mut().zip(full).take(len.octets()) {
-        *to = from;
-    }
-    Tag { octets, len }
+    Tag::cut(ki.prf(Label::REPORT, &[&[header], plain]), len)
 }
 
 impl fmt::Debug for SealKeys {

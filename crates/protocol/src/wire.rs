@@ -8,8 +8,8 @@ mod registration;
 mod report;
 mod session;
 
-pub(crate) use accept::{ACCEPT_HEADER, P2_OCTETS_MAX};
-pub use accept::{AcceptStatus, AcceptView};
+pub(crate) use accept::P2_OCTETS_MAX;
+pub use accept::{ACCEPT_HEADER, AcceptStatus, AcceptView};
 pub use inventory::{INVENTORY_RESPONSE_OCTETS, InventoryResponse};
 pub use item::{Cause, DATA_OCTETS_MAX, Item, PLAINTEXT_OCTETS_MAX};
 pub(crate) use registration::AUTHENTICATION_RESPONSE_HEADER;

@@ -72,5 +72,6 @@ impl Plan {
     }
 }
 
+pub(crate) mod lanes;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;

@@ -3,10 +3,14 @@
 
 use std::sync::OnceLock;
 
+use ambit_protocol::area::Plmn;
 use ambit_protocol::schedule::{self, Input};
-use ambit_protocol::{RandN, Suite};
+use ambit_protocol::suite::PrfKey;
+use ambit_protocol::wire::{REPORT_OCTETS_MAX, ReportId, ReportView};
+use ambit_protocol::{Cause, Exchange, Item, KAiotf, RandN, Snid, Suite, TagLen};
 use zeroize::Zeroizing;
 
+use crate::exchange::{self, Opened, Sealed};
 use crate::query::{Hit, Query};
 use crate::{Key, portable};
 #[cfg(target_arch = "x86_64")]
@@ -122,6 +126,48 @@ impl Kernel {
         }
     }
 
+    /// Opens reports, each under the key of a device that it may be from: `None` where it is not. In the order of the reports.
+    pub fn open(self, reports: &[Sealed<'_>]) -> Vec<Option<Opened>> {
+        #[cfg(target_arch = "x86_64")]
+        if self.level != Level::Portable && reports.len() > 1 {
+            return self.open_lanes(reports);
+        }
+        reports.iter().map(exchange::open).collect()
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn open_lanes(self, reports: &[Sealed<'_>]) -> Vec<Option<Opened>> {
+        let mut lanes = Vec::with_capacity(reports.len());
+        // Which lane is whose; what fits none is opened by itself.
+        let places: Vec<bool> = reports
+            .iter()
+            .map(|sealed| {
+                let lane = cmac::lanes::Lane::of(sealed);
+                let is_lane = lane.is_some();
+                lanes.extend(lane);
+                is_lane
+            })
+            .collect();
+        let mut out = vec![cmac::lanes::LaneOut::default(); lanes.len()];
+        // SAFETY: the level says that the processor has these instructions: `Kernel::all` asked it.
+        unsafe {
+            match self.level {
+                Level::Vaes512 => cmac::x86::vaes_512::open(&lanes, &mut out),
+                Level::Vaes256 => cmac::x86::vaes_256::open(&lanes, &mut out),
+                _ => cmac::x86::aes_ni::open(&lanes, &mut out),
+            }
+        }
+        let mut out = out.iter();
+        let opened = reports.iter().zip(places).map(|(sealed, is_lane)| {
+            if is_lane {
+                out.next().and_then(|out| out.opened(sealed))
+            } else {
+                exchange::open(sealed)
+            }
+        });
+        opened.collect()
+    }
+
     /// The physical limit of suite 1, for benchmarks: a schedule and one or three blocks a key and nothing else, over keys that
     /// stay in the cache. Three is what [`Kernel::prefixes`] needs for an input of two blocks. `None` where there is no vector AES.
     pub fn bare_aes(self, keys: &[Key; BARE_KEYS], blocks: usize) -> Option<[u8; 16]> {
@@ -165,7 +211,68 @@ impl Kernel {
             inputs.iter().all(|input| {
                 evaluate(self, *suite, input) == evaluate(Self::PORTABLE, *suite, input)
             })
-        })
+        }) && self.opens_right(&keys, &rand_n)
+    }
+
+    fn opens_right(self, keys: &[Key], rand_n: &RandN) -> bool {
+        let Ok(plmn) = Plmn::new("001", "01") else {
+            return false;
+        };
+        let area_id = Snid::new(plmn, None).area([1, 2, 3]);
+        let data = [0x3c; 13];
+        let reports: Vec<_> = keys
+            .iter()
+            .zip(0u8..)
+            .map(|(key, n)| {
+                let rand_d = [n; 4];
+                let input = schedule::beacon_k_aiotf(rand_n, &area_id, &rand_d);
+                let k_aiotf = KAiotf::new(PrfKey::new(Suite::AesCmac, key).evaluate(&input));
+                let id = ReportId::Beacon {
+                    t_id: [n; 4],
+                    rand_d,
+                };
+                let item = Item {
+                    cause: Cause::Event,
+                    seq: n % 16,
+                    data: data.get(..usize::from(n % 14)).unwrap_or_default(),
+                };
+                let tag_len = if n % 2 == 0 { TagLen::T4 } else { TagLen::T8 };
+                let mut nas = [0; REPORT_OCTETS_MAX];
+                let sealed =
+                    Exchange::seal_report(Suite::AesCmac, &k_aiotf, &id, &item, tag_len, &mut nas);
+                let len = sealed.map_or(0, |(_, len)| len);
+                // One in eight is not genuine.
+                if let Some(octet) = nas.get_mut(9).filter(|_| n % 8 == 0) {
+                    *octet ^= 1;
+                }
+                (nas, len, input, tag_len)
+            })
+            .collect();
+        let sealed: Vec<Sealed<'_>> = keys
+            .iter()
+            .zip(&reports)
+            .filter_map(|(key, (nas, len, input, tag_len))| {
+                Some(Sealed {
+                    suite: Suite::AesCmac,
+                    key,
+                    tag_len: *tag_len,
+                    report: ReportView::parse(nas.get(..*len)?).ok()?,
+                    input,
+                })
+            })
+            .collect();
+        let told = |opened: &Option<Opened>| {
+            let opened = opened.as_ref()?;
+            let text = opened.plaintext.octets().to_vec();
+            Some((
+                *opened.k_aiotf.expose(),
+                opened.tag1,
+                text,
+                opened.empty_accept_tag,
+            ))
+        };
+        let told = |kernel: Self| kernel.open(&sealed).iter().map(told).collect::<Vec<_>>();
+        sealed.len() == keys.len() && told(self) == told(Self::PORTABLE)
     }
 }
 

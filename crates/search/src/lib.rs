@@ -21,6 +21,7 @@
 mod ascon;
 #[cfg(target_arch = "x86_64")]
 mod cmac;
+mod exchange;
 #[cfg(target_arch = "x86_64")]
 mod hmac;
 mod kernel;
@@ -28,6 +29,7 @@ mod portable;
 mod query;
 mod threads;
 
+pub use exchange::{Opened, Sealed};
 pub use kernel::{BARE_KEYS, Kernel};
 pub use query::{Hit, Query};
 pub use threads::{chunked, threads_default};

@@ -1,11 +1,10 @@
 //! Steps 1 to 4: who sent a report, and may it.
 
 use ambit_adm_api::{DoaReport, Outcome};
-use ambit_protocol::exchange::Plaintext;
 use ambit_protocol::schedule::{self, Input};
 use ambit_protocol::wire::{ReportId, ReportView};
-use ambit_protocol::{Exchange, Form, KAiotf, TagLen};
-use ambit_search::Query;
+use ambit_protocol::{Form, TagLen};
+use ambit_search::{Kernel, Opened, Query, Sealed};
 
 use super::{Judged, Matched, Nonce};
 use crate::Adm;
@@ -21,6 +20,12 @@ struct Candidate {
 
 /// What a population search found for a report, or why there was none.
 pub(super) type Searched = Result<Vec<Index>, Outcome>;
+
+/// A candidate under whose key a report was opened, and what came of it.
+pub(super) struct Ahead {
+    index: Index,
+    opened: Option<Opened>,
+}
 
 impl Adm {
     /// The population searches (section 9) that the reports of a batch need, in one pass over the keys; by report. Each takes
@@ -56,20 +61,65 @@ impl Adm {
         searched
     }
 
-    /// Touches what the beacon reports of a batch will need, so that their cache misses, a hundred ns each in a large fleet,
-    /// overlap. Done one report after the other they would add up.
-    pub(super) fn warm(&self, reports: &[DoaReport<'_>]) {
-        let mut found = Vec::with_capacity(reports.len());
-        for report in reports {
-            if let Ok(view) = ReportView::parse(report.nas)
-                && let ReportId::Beacon { t_id, .. } = view.id()
-                && let Some(table) = self.tables.iter().find(|t| t.rand_n() == report.rand_n)
+    /// Opens the beacon reports of a batch under the keys of their first candidates, mostly the only ones, side by side. By
+    /// report; `None` where there is no candidate.
+    pub(super) fn open_ahead(&self, reports: &[DoaReport<'_>]) -> Vec<Option<Ahead>> {
+        let first = self.first_candidates(reports);
+        let inputs: Vec<Option<Input>> = reports
+            .iter()
+            .zip(&first)
+            .map(|(report, first)| match first.as_ref()?.0.id() {
+                ReportId::Beacon { rand_d, .. } => Some(schedule::beacon_k_aiotf(
+                    &report.rand_n,
+                    &report.area_id,
+                    rand_d,
+                )),
+                _ => None,
+            })
+            .collect();
+        let mut places = Vec::with_capacity(reports.len());
+        let mut sealed = Vec::with_capacity(reports.len());
+        for (at, (first, input)) in first.iter().zip(&inputs).enumerate() {
+            if let Some(((report, index), input)) = first.as_ref().zip(input.as_ref())
+                && let Some(device) = self.registry.get(*index)
+                && let Some(one) = device.sealed(report, input)
             {
-                found.extend(table.candidates(*t_id).next());
+                places.push((at, *index));
+                sealed.push(one);
             }
         }
-        let touched = found.iter().map(|index| self.registry.touch(*index));
+        let mut ahead: Vec<Option<Ahead>> = reports.iter().map(|_| None).collect();
+        let opened = Kernel::best().open(&sealed);
+        for ((at, index), opened) in places.into_iter().zip(opened) {
+            if let Some(slot) = ahead.get_mut(at) {
+                *slot = Some(Ahead { index, opened });
+            }
+        }
+        ahead
+    }
+
+    /// The first candidates of the beacon reports of a batch. What they will need is touched, so that its cache misses, a
+    /// hundred ns each in a large fleet, overlap: done one report after the other they would add up.
+    fn first_candidates<'a>(
+        &self,
+        reports: &[DoaReport<'a>],
+    ) -> Vec<Option<(ReportView<'a>, Index)>> {
+        let first = |report: &DoaReport<'a>| {
+            let view = ReportView::parse(report.nas).ok()?;
+            let ReportId::Beacon { t_id, .. } = view.id() else {
+                return None;
+            };
+            let table = self.tables.iter().find(|t| t.rand_n() == report.rand_n)?;
+            let is_refused = report.area_id.snid() != self.config.snid
+                || lock_key(view.id()).is_some_and(|t_id| table.is_locked(t_id));
+            let index = table.candidates(*t_id).next();
+            index.filter(|_| !is_refused).map(|index| (view, index))
+        };
+        let found: Vec<_> = reports.iter().map(first).collect();
+        let touched = found.iter().flatten();
+        let touched = touched.map(|(_, index)| self.registry.touch(*index));
         std::hint::black_box(touched.fold(0, |all, touched| all ^ touched));
+        found
     }
 
     /// What is to be searched for a report; `None` when it needs no search, or is refused without one.
@@ -102,7 +152,7 @@ impl Adm {
         now_ms: i64,
         current_epoch: u32,
         report: &DoaReport<'_>,
-        searched: Searched,
+        (searched, mut ahead): (Searched, Option<Ahead>),
     ) -> Result<Matched, Judged> {
         let view = ReportView::parse(report.nas).map_err(|_| Judged {
             outcome: Outcome::Malformed,
@@ -136,7 +186,12 @@ impl Adm {
             if !device.form.sends(form) || !self.registry.in_scope(&device, &report.area_id) {
                 continue;
             }
-            match verify(&device, &candidate, &view) {
+            // Candidates differ, so what was opened ahead is asked for once at most.
+            let opened = match ahead.take_if(|ahead| ahead.index == candidate.index) {
+                Some(ahead) => ahead.opened,
+                None => verify(&device, &candidate, &view),
+            };
+            match opened {
                 Some(_) if found.is_some() => {
                     // The alarm names one of them; the other has the same key.
                     return Err(Judged {
@@ -144,8 +199,9 @@ impl Adm {
                         ..refuse(Outcome::AmbiguousMatch)
                     });
                 }
-                Some((k_aiotf, exchange, plaintext)) => {
-                    let item = plaintext.item().map_err(|_| refuse(Outcome::Malformed))?;
+                Some(opened) => {
+                    let item = opened.plaintext.item();
+                    let item = item.map_err(|_| refuse(Outcome::Malformed))?;
                     let epoch = if form == Form::Blind {
                         current_epoch
                     } else {
@@ -159,9 +215,8 @@ impl Adm {
                         epoch,
                         cause: item.cause,
                         seq: item.seq,
-                        exchange,
-                        k_aiotf,
-                        plaintext,
+                        suite: device.suite,
+                        opened,
                         nonce: candidate.nonce,
                         repeat: false,
                         p2: Vec::new(),
@@ -283,16 +338,9 @@ impl Adm {
 }
 
 /// Step 3 for one candidate.
-fn verify(
-    device: &Device<'_>,
-    candidate: &Candidate,
-    view: &ReportView<'_>,
-) -> Option<(KAiotf, Exchange, Plaintext)> {
-    let k_aiotf = KAiotf::new(device.evaluate(&candidate.input)?);
-    let opened = Exchange::open_report(device.suite, &k_aiotf, view, device.tag_len);
-    opened
-        .ok()
-        .map(|(exchange, plaintext)| (k_aiotf, exchange, plaintext))
+fn verify(device: &Device<'_>, candidate: &Candidate, view: &ReportView<'_>) -> Option<Opened> {
+    let sealed: Sealed<'_> = device.sealed(view, &candidate.input)?;
+    Kernel::best().open(&[sealed]).pop().flatten()
 }
 
 /// The key under which failures on a T-ID are counted; forms without a T-ID have none.

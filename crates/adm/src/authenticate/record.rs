@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use ambit_adm_api::{
     AcceptPdu, DoaItem, DoaReport, FollowOn, KeptCommand, Outcome, SessionKey, Verdict,
 };
+use ambit_protocol::exchange::empty_accept;
 use ambit_protocol::wire::AcceptStatus;
-use ambit_protocol::{Cause, Form, KAiotf};
+use ambit_protocol::{Cause, Exchange, Form, KAiotf, WireError};
 use ambit_store::{Insert, NewRecord, StoreError};
 
 use super::{Judged, Matched};
@@ -150,7 +151,7 @@ impl Adm {
         if AcceptStatus::parse(p2) != AcceptStatus::CommandFollows {
             return None;
         }
-        let record = (matched.epoch, matched.exchange.tag1().as_slice());
+        let record = (matched.epoch, matched.opened.tag1.as_slice());
         match insert? {
             Insert::New { .. } => self.give_command(matched.row, record, now_ms),
             Insert::Duplicate { .. } => self.command_of(matched.row, matched.form, record, now_ms),
@@ -172,7 +173,7 @@ impl Adm {
         Some(Box::new(FollowOn {
             device_id: device.device_id.into(),
             key: SessionKey {
-                k_aiotf: KAiotf::new(*matched.k_aiotf.expose()),
+                k_aiotf: KAiotf::new(*matched.opened.k_aiotf.expose()),
                 suite: device.suite,
                 tag_len: device.tag_len,
             },
@@ -209,12 +210,12 @@ impl Adm {
             return None;
         }
         let device = self.registry.get(matched.index)?;
-        let item = matched.plaintext.item().ok()?;
+        let item = matched.opened.plaintext.item().ok()?;
         Some(Box::new(DoaItem {
             device_id: device.device_id.into(),
             fleet: self.registry.fleet_name(&device).into(),
             epoch: matched.epoch,
-            tag1: matched.exchange.tag1().as_slice().into(),
+            tag1: matched.opened.tag1.as_slice().into(),
             cause: item.cause,
             seq: item.seq,
             data: item.data.into(),
@@ -279,6 +280,7 @@ fn record<'a>(
     device_id: &'a [u8],
 ) -> NewRecord<'a> {
     let (_, data) = matched
+        .opened
         .plaintext
         .octets()
         .split_first()
@@ -287,7 +289,7 @@ fn record<'a>(
         device: matched.row,
         device_id,
         epoch: matched.epoch,
-        tag1: matched.exchange.tag1().as_slice(),
+        tag1: matched.opened.tag1.as_slice(),
         form: matched.form.number(),
         area_id: *report.area_id.octets(),
         nonce: matched.nonce.octets(),
@@ -314,7 +316,7 @@ fn answer(
     if !is_accepted(outcome) {
         return Verdict::Silence(outcome);
     }
-    match AcceptPdu::build(|out| matched.exchange.seal_accept(p2, out)) {
+    match accept(matched, p2) {
         Ok(nas) => Verdict::Accept {
             nas,
             outcome,
@@ -324,4 +326,14 @@ fn answer(
         // A stored P2 above 32 octets: not of this version's making.
         Err(_) => Verdict::Silence(Outcome::StoreFailed),
     }
+}
+
+/// The ACCEPT with this P2. Without P2 it is its tag, which is there already.
+fn accept(matched: &Matched, p2: &[u8]) -> Result<AcceptPdu, WireError> {
+    let opened = &matched.opened;
+    if p2.is_empty() {
+        return AcceptPdu::build(|out| empty_accept(&opened.empty_accept_tag, out));
+    }
+    let exchange = Exchange::resume(matched.suite, &opened.k_aiotf, opened.tag1);
+    AcceptPdu::build(|out| exchange.seal_accept(p2, out))
 }

@@ -3,12 +3,15 @@
 use std::hint::black_box;
 
 use aes::Aes128Enc;
+use ambit_adm_api::AcceptPdu;
+use ambit_protocol::exchange::empty_accept;
 use ambit_protocol::schedule;
 use ambit_protocol::wire::ReportView;
 use ambit_protocol::{Exchange, KAiotf, RandN, RootKey, Suite, TagLen};
+use ambit_search::{BARE_KEYS, Kernel, Sealed};
 use cipher::{BlockCipherEncrypt, KeyInit};
 
-use super::fleet::{RAND_D, area, beacon_report};
+use super::fleet::{RAND_D, area, beacon_report, key};
 use super::measure::alternate;
 use super::{Figure, Limit};
 
@@ -18,8 +21,15 @@ const BLOCKS: usize = 11;
 /// Keys: K, K_AIOTF, KI, KE.
 const KEYS: u8 = 4;
 
-/// K_AIOTF, open the report, seal the ACCEPT, in every suite; t = 8, 3 octets of plaintext.
+/// Reports that the ADM has at once: those of a busy gNB's INVENTORY REPORT.
+const BATCH: usize = 64;
+
+/// K_AIOTF, open the report, seal the ACCEPT, in every suite; t = 8, 3 octets of plaintext. As the ADM does it, for all reports
+/// of a batch side by side, and for one alone, as a device does its part of it.
 pub fn crypto(each: &mut dyn FnMut(Figure)) {
+    for suite in Suite::ALL {
+        batch(suite, each);
+    }
     for suite in Suite::ALL {
         let key = RootKey::new([7; 16]);
         let rand_n = RandN::new(1000, [3; 12]);
@@ -42,12 +52,81 @@ pub fn crypto(each: &mut dyn FnMut(Figure)) {
         };
         each(Figure {
             bench: "crypto",
-            what: format!("beacon exchange, network side, suite {}", suite.number()),
+            what: format!(
+                "beacon exchange, network side, suite {}, one report",
+                suite.number()
+            ),
             devices: None,
             unit: "ns",
             here,
             limit: Some(Limit::new(what, here, limit)),
         });
+    }
+}
+
+fn batch(suite: Suite, each: &mut dyn FnMut(Figure)) {
+    let rand_n = RandN::new(1000, [3; 12]);
+    let keys: Vec<[u8; 16]> = (0..BATCH).map(key).collect();
+    let reports: Vec<Vec<u8>> = keys
+        .iter()
+        .map(|key| beacon_report(&RootKey::new(*key), suite, &rand_n))
+        .collect();
+    let kernel = Kernel::best();
+    let run = || {
+        let input = schedule::beacon_k_aiotf(&rand_n, &area(), &RAND_D);
+        let sealed: Vec<Sealed<'_>> = keys
+            .iter()
+            .zip(black_box(&reports))
+            .filter_map(|(key, nas)| {
+                Some(Sealed {
+                    suite,
+                    key,
+                    tag_len: TagLen::T8,
+                    report: ReportView::parse(nas).ok()?,
+                    input: &input,
+                })
+            })
+            .collect();
+        let opened = kernel.open(&sealed);
+        let accepts = opened.iter().flatten().filter_map(|opened| {
+            AcceptPdu::build(|out| empty_accept(&opened.empty_accept_tag, out)).ok()
+        });
+        assert_eq!(accepts.map(black_box).count(), BATCH, "all are genuine");
+    };
+    let mut figure = |what: &str, here, limit| {
+        each(Figure {
+            bench: "crypto",
+            what: format!(
+                "beacon exchange, network side, suite {}, {BATCH} reports at a time",
+                suite.number()
+            ),
+            devices: None,
+            unit: "ns",
+            here,
+            limit: Some(Limit::new(what, here, limit)),
+        });
+    };
+    let (here, limit) = alternate(100, run, bare);
+    let here = here.divided_by(BATCH);
+    figure(
+        "11 AES blocks, 4 key schedules, one after the other",
+        here,
+        limit,
+    );
+    let bare_keys = [[5; 16]; BARE_KEYS];
+    let at_once = || {
+        for _ in 0..KEYS {
+            black_box(kernel.bare_aes(black_box(&bare_keys), BLOCKS.div_ceil(KEYS.into())));
+        }
+    };
+    if suite == Suite::AesCmac && kernel.bare_aes(&bare_keys, 1).is_some() {
+        let (here, limit) = alternate(100, run, at_once);
+        let (here, limit) = (here.divided_by(BATCH), limit.divided_by(BARE_KEYS));
+        figure(
+            "12 AES blocks, 4 key schedules, as many at a time",
+            here,
+            limit,
+        );
     }
 }
 

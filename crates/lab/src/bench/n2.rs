@@ -28,7 +28,7 @@ pub(super) const REPORTS: usize = 64;
 const OUTSTANDING_MAX: usize = 128;
 
 /// Reports of one run.
-const RUN: usize = 131_072;
+const RUN: usize = 262_144;
 
 /// Parts of capacity at which latency is measured, each beside a run at full speed, and how often. A run at full speed that is
 /// not counted goes before all: until it ends, keys of records only gather in memory, and the core is faster than it can

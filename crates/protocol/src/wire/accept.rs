@@ -93,4 +93,4 @@ impl<'a> AcceptView<'a> {
 }
 
 /// The header octet of an ACCEPT.
-pub(crate) const ACCEPT_HEADER: u8 = header(MessageType::Accept, 0);
+pub const ACCEPT_HEADER: u8 = header(MessageType::Accept, 0);

@@ -2,7 +2,10 @@
 
 use core::arch::x86_64::*;
 
+use ambit_protocol::schedule::Label;
+
 use super::Plan;
+use super::lanes::{Block, Lane, LaneOut};
 use crate::{BARE_KEYS, Key};
 
 /// Puts RotWord of a key's last word into each column.
@@ -10,6 +13,14 @@ const ROT_WORD: [u8; 16] = [
     13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12,
 ];
 const REVERSE: [u8; 16] = [15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0];
+
+/// The one block of an input that is a label alone.
+const fn label(label: Label) -> [u8; 16] {
+    let mut block = [0; 16];
+    block[0] = label.0;
+    block[1] = 0x80;
+    block
+}
 
 /// A round constant at the first octet of each column.
 const fn round_constant(octet: u8) -> [u8; 16] {
@@ -38,7 +49,7 @@ macro_rules! kernel {
             #[target_feature(enable = $features)]
             pub(crate) fn evaluate(keys: &[Key], plan: &Plan, out: &mut [u64]) {
                 let zero = splat([0; 16]);
-                let first = splat(plan.first.unwrap_or_default());
+                let first = [splat(plan.first.unwrap_or_default()); REGISTERS];
                 // Round keys of a group: in memory, since there are more than registers. The first pass writes them.
                 let mut schedule: [Group; 11] = [[zero; REGISTERS]; 11];
                 let (groups, rest) = keys.as_chunks::<GROUP>();
@@ -49,8 +60,8 @@ macro_rules! kernel {
                 let last = (!rest.is_empty()).then_some(&padded);
                 for (group, at) in groups.iter().chain(last).zip((0..).step_by(GROUP)) {
                     let (mut subkey, chained) = match plan.first {
-                        Some(_) => expand::<true>(group, first, &mut schedule),
-                        None => expand::<false>(group, first, &mut schedule),
+                        Some(_) => expand::<true>(load(group), &first, &mut schedule),
+                        None => expand::<false>(load(group), &first, &mut schedule),
                     };
                     let count = GROUP.min(keys.len() - at);
                     double(&mut subkey);
@@ -64,15 +75,13 @@ macro_rules! kernel {
                         let schedule = core::hint::black_box(&schedule);
                         let mut state = chained;
                         if plan.tail_blocks > 1 {
-                            add(&mut state, splat(*block));
+                            add(&mut state, &[splat(*block); REGISTERS]);
                             encrypt(&mut state, schedule);
-                            add(&mut state, splat(*second));
+                            add(&mut state, &[splat(*second); REGISTERS]);
                         } else {
-                            add(&mut state, splat(*block));
+                            add(&mut state, &[splat(*block); REGISTERS]);
                         }
-                        for (state, subkey) in state.iter_mut().zip(&subkey) {
-                            *state = $xor(*state, *subkey);
-                        }
+                        add(&mut state, &subkey);
                         encrypt(&mut state, schedule);
                         // SAFETY: `Group` is a plain array of vector registers, of the size of its blocks; any octets are valid.
                         let blocks: [[u64; 2]; GROUP] = unsafe { core::mem::transmute(state) };
@@ -92,37 +101,134 @@ macro_rules! kernel {
 
             #[target_feature(enable = $features)]
             #[inline]
-            fn add(state: &mut Group, block: Vector) {
-                for state in state {
-                    *state = $xor(*state, block);
+            fn add(state: &mut Group, blocks: &Group) {
+                for (state, block) in state.iter_mut().zip(blocks) {
+                    *state = $xor(*state, *block);
                 }
+            }
+
+            /// Opens the reports of all lanes, and seals their ACCEPTs.
+            #[target_feature(enable = $features)]
+            pub(crate) fn open(lanes: &[Lane], out: &mut [LaneOut]) {
+                let zero = [splat([0; 16]); REGISTERS];
+                let mut schedule: [Group; 11] = [zero; 11];
+                for (lanes, out) in lanes.chunks(GROUP).zip(out.chunks_mut(GROUP)) {
+                    let (k_aiotf, text, tag1, tag2) = open_group(lanes, &mut schedule);
+                    let [k_aiotf, text, tag1, tag2] = [k_aiotf, text, tag1, tag2].map(|group| store(&group));
+                    let blocks = k_aiotf.iter().zip(&text).zip(tag1.iter().zip(&tag2));
+                    for (out, ((k_aiotf, text), (tag1, tag2))) in out.iter_mut().zip(blocks) {
+                        (out.k_aiotf, out.text) = (*k_aiotf, *text);
+                        (out.tag1, out.tag2) = (*tag1, *tag2);
+                    }
+                }
+                // Best effort, as above.
+                schedule = [zero; 11];
+                core::hint::black_box(&mut schedule);
+            }
+
+            /// K_AIOTF, plaintext, TAG1 and TAG2 of each lane.
+            #[target_feature(enable = $features)]
+            #[inline]
+            fn open_group(lanes: &[Lane], schedule: &mut [Group; 11]) -> (Group, Group, Group, Group) {
+                let zero = [splat([0; 16]); REGISTERS];
+                // K: the input of K_AIOTF has three blocks, the last padded.
+                let [first, second, third] = [
+                    gather(lanes, |Lane { input: [block, _, _], .. }| block),
+                    gather(lanes, |Lane { input: [_, block, _], .. }| block),
+                    gather(lanes, |Lane { input: [_, _, block], .. }| block),
+                ];
+                let (mut subkey, mut state) = expand::<true>(gather(lanes, |lane| &lane.key), &first, schedule);
+                double(&mut subkey);
+                double(&mut subkey);
+                add(&mut state, &second);
+                encrypt(&mut state, schedule);
+                add(&mut state, &third);
+                add(&mut state, &subkey);
+                encrypt(&mut state, schedule);
+                let k_aiotf = state;
+
+                // K_AIOTF: KI and KE have a label for input.
+                let (mut subkey, _) = expand::<false>(k_aiotf, &zero, schedule);
+                double(&mut subkey);
+                double(&mut subkey);
+                let (mut ki, mut ke) = (subkey, subkey);
+                add(&mut ki, &[splat(label(Label::INTEGRITY_KEY)); REGISTERS]);
+                add(&mut ke, &[splat(label(Label::ENCRYPTION_KEY)); REGISTERS]);
+                encrypt(&mut ki, schedule);
+                encrypt(&mut ke, schedule);
+
+                // KE: one block of keystream, two octets on, where the plaintext stands in the block of TAG1.
+                let counter = gather(lanes, |lane| &lane.counter);
+                let (_, mut text) = expand::<true>(ke, &counter, schedule);
+                let ciphertext = gather(lanes, |lane| &lane.ciphertext);
+                let mask = gather(lanes, |lane| &lane.text_mask);
+                for ((text, ciphertext), mask) in text.iter_mut().zip(&ciphertext).zip(&mask) {
+                    *text = $xor($and($left::<2>(*text), *mask), *ciphertext);
+                }
+
+                // KI: TAG1 and TAG2, a block each.
+                let (mut subkey, _) = expand::<false>(ki, &zero, schedule);
+                double(&mut subkey);
+                let mut tag1 = subkey;
+                double(&mut subkey);
+                let mut tag2 = subkey;
+                let full = gather(lanes, |lane| &lane.full_mask);
+                for ((tag1, subkey), full) in tag1.iter_mut().zip(&subkey).zip(&full) {
+                    *tag1 = $xor($and($xor(*tag1, *subkey), *full), *subkey);
+                }
+                add(&mut tag1, &text);
+                add(&mut tag1, &gather(lanes, |lane| &lane.frame));
+                add(&mut tag2, &gather(lanes, |lane| &lane.accept));
+                encrypt(&mut tag1, schedule);
+                encrypt(&mut tag2, schedule);
+                (k_aiotf, text, tag1, tag2)
+            }
+
+            /// One block of each lane; zeros where there is no lane.
+            #[target_feature(enable = $features)]
+            #[inline]
+            fn gather(lanes: &[Lane], block: impl Fn(&Lane) -> &Block) -> Group {
+                let mut blocks = [[0; 16]; GROUP];
+                for (to, lane) in blocks.iter_mut().zip(lanes) {
+                    *to = *block(lane);
+                }
+                load(&blocks)
+            }
+
+            #[target_feature(enable = $features)]
+            #[inline]
+            fn load(blocks: &[Block; GROUP]) -> Group {
+                // SAFETY: `Group` is a plain array of vector registers, of the size of its blocks; any octets are valid.
+                unsafe { core::mem::transmute(*blocks) }
+            }
+
+            #[target_feature(enable = $features)]
+            #[inline]
+            fn store(group: &Group) -> [Block; GROUP] {
+                // SAFETY: as above.
+                unsafe { core::mem::transmute(*group) }
             }
 
             /// A schedule and one or three blocks a key.
             #[target_feature(enable = $features)]
             pub(crate) fn bare(keys: &[Key; BARE_KEYS], blocks: usize) -> [u8; 16] {
-                let zero = splat([0; 16]);
-                let mut schedule: [Group; 11] = [[zero; REGISTERS]; 11];
-                let mut sum = [zero; REGISTERS];
+                let zero = [splat([0; 16]); REGISTERS];
+                let mut schedule: [Group; 11] = [zero; 11];
+                let mut sum = zero;
                 let (groups, _) = keys.as_chunks::<GROUP>();
                 for group in groups {
                     let (mut state, second) = match blocks {
-                        1 => expand::<false>(group, zero, &mut schedule),
-                        _ => expand::<true>(group, zero, &mut schedule),
+                        1 => expand::<false>(load(group), &zero, &mut schedule),
+                        _ => expand::<true>(load(group), &zero, &mut schedule),
                     };
                     if blocks > 1 {
-                        for (state, second) in state.iter_mut().zip(&second) {
-                            *state = $xor(*state, *second);
-                        }
+                        add(&mut state, &second);
                         encrypt(&mut state, core::hint::black_box(&schedule));
                     }
-                    for (sum, state) in sum.iter_mut().zip(&state) {
-                        *sum = $xor(*sum, *state);
-                    }
+                    add(&mut sum, &state);
                 }
-                // SAFETY: `Group` is a plain array of vector registers, of the size of its blocks; any octets are valid.
-                let blocks: [[u8; 16]; GROUP] = unsafe { core::mem::transmute(sum) };
-                blocks[0]
+                let [first, ..] = store(&sum);
+                first
             }
 
             /// Writes the schedules and encrypts the zero block and, if there is one, the first block on the way. Rounds are
@@ -130,14 +236,13 @@ macro_rules! kernel {
             #[target_feature(enable = $features)]
             #[inline]
             fn expand<const IS_CHAINED: bool>(
-                keys: &[Key; GROUP],
-                first: Vector,
+                mut key: Group,
+                first: &Group,
                 schedule: &mut [Group; 11],
             ) -> (Group, Group) {
-                // SAFETY: `Group` is a plain array of vector registers, of the size of its keys; any octets are valid.
-                let mut key: Group = unsafe { core::mem::transmute(*keys) };
                 let mut subkey = key;
-                let mut chained = key.map(|key| $xor(key, first));
+                let mut chained = key;
+                add(&mut chained, first);
                 let [k0, k1, k2, k3, k4, k5, k6, k7, k8, k9, k10] = schedule;
                 *k0 = key;
                 macro_rules! round {

@@ -1,8 +1,8 @@
-//! Which keys may be in the table: a Bloom filter in memory for each of the newest epochs, so that the key of a new record,
-//! which is in no table, is mostly not looked for there.
+//! Which keys there may be, in memory or in the table: a Bloom filter for each of the newest epochs, so that the key of a new
+//! record, which is nowhere, is mostly not looked for.
 
 use std::collections::BTreeMap;
-use std::hash::RandomState;
+use std::hash::{BuildHasher, RandomState};
 
 use fastbloom::BloomFilter;
 
@@ -20,12 +20,14 @@ const PARTS_MAX: u32 = 10;
 /// Keys that are in no part and said to be, of a part that is full.
 const FALSE_POSITIVES: f64 = 0.001;
 
-/// The keys of the table in the epochs from one on.
+/// The keys in the epochs from one on.
 #[derive(Debug)]
 pub(super) struct Filter {
-    /// The first epoch of which every key in the table has been put in here.
+    /// The first epoch of which every key has been put in here.
     from: u64,
     epochs: BTreeMap<u32, Epoch>,
+    /// Once a key, for all parts. Nobody outside can foresee it.
+    hasher: RandomState,
 }
 
 #[derive(Debug, Default)]
@@ -41,25 +43,27 @@ impl Default for Filter {
         Self {
             from: u64::MAX,
             epochs: BTreeMap::new(),
+            hasher: RandomState::new(),
         }
     }
 }
 
 impl Filter {
-    /// Nothing is known of the keys that the table has, which are of this epoch at the latest.
+    /// Nothing is known of the keys that there are, which are of this epoch at the latest.
     pub(super) fn after(epoch: Option<u32>) -> Self {
         Self {
             from: epoch.map_or(0, |epoch| u64::from(epoch) + 1),
-            epochs: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
-    /// Puts in a key that goes to the table.
+    /// Puts a key in.
     pub(super) fn insert(&mut self, key: &Key) {
         if u64::from(key.epoch()) < self.from {
             return;
         }
-        let is_in = self.epochs.entry(key.epoch()).or_default().insert(key);
+        let hash = self.hasher.hash_one(key);
+        let is_in = self.epochs.entry(key.epoch()).or_default().insert(hash);
         if !is_in {
             self.forget_through(key.epoch());
         } else if self.epochs.len() > EPOCHS_MAX
@@ -69,10 +73,10 @@ impl Filter {
         }
     }
 
-    /// False for a key that is not in the table.
+    /// False for a key that is nowhere.
     pub(super) fn may_have(&self, key: &Key) -> bool {
-        let epoch = self.epochs.get(&key.epoch());
-        u64::from(key.epoch()) < self.from || epoch.is_some_and(|epoch| epoch.may_have(key))
+        let has = |epoch: &Epoch| epoch.may_have(self.hasher.hash_one(key));
+        u64::from(key.epoch()) < self.from || self.epochs.get(&key.epoch()).is_some_and(has)
     }
 
     fn forget_through(&mut self, epoch: u32) {
@@ -83,7 +87,7 @@ impl Filter {
 
 impl Epoch {
     /// False when there is no room for it.
-    fn insert(&mut self, key: &Key) -> bool {
+    fn insert(&mut self, hash: u64) -> bool {
         if self.room == 0 {
             let number = self.parts.len() as u32;
             if number == PARTS_MAX {
@@ -95,13 +99,13 @@ impl Epoch {
         }
         self.room -= 1;
         if let Some(part) = self.parts.last_mut() {
-            part.insert(key);
+            part.insert_hash(hash);
         }
         true
     }
 
-    fn may_have(&self, key: &Key) -> bool {
-        self.parts.iter().any(|part| part.contains(key))
+    fn may_have(&self, hash: u64) -> bool {
+        self.parts.iter().any(|part| part.contains_hash(hash))
     }
 }
 

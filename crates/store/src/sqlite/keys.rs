@@ -67,7 +67,7 @@ impl Key {
 pub(super) struct Keys {
     /// The last record whose key is known; `None` while the store has not been read.
     last: Option<i64>,
-    /// Of the keys in the table.
+    /// Of all keys, in memory and in the table.
     filter: Filter,
     learning: Learning,
     /// Those that are not being folded.
@@ -158,6 +158,7 @@ impl Keys {
         while let Some(row) = rows.next()? {
             // What is no key in a damaged file is that of no report either.
             if let Ok((Some(key), id)) = read(row) {
+                self.put_in_filter(&key);
                 self.recent.entry(key).or_insert(id);
                 self.gained += 1;
             }
@@ -171,13 +172,20 @@ impl Keys {
         if let Learning::NotBegun = self.learning {
             self.learning = match latest_epoch(t)? {
                 None => Learning::Done,
-                Some(epoch) => Learning::Upto {
-                    epoch,
-                    block: i64::MIN,
-                    device: i64::MIN,
-                    tag1: Vec::new(),
-                    filter: Filter::after(epoch.checked_sub(1)),
-                },
+                Some(epoch) => {
+                    let mut filter = Filter::after(epoch.checked_sub(1));
+                    let folding = self.folding.iter().flat_map(|folding| &folding.keys);
+                    for (key, _) in self.recent.iter().chain(folding) {
+                        filter.insert(key);
+                    }
+                    Learning::Upto {
+                        epoch,
+                        block: i64::MIN,
+                        device: i64::MIN,
+                        tag1: Vec::new(),
+                        filter,
+                    }
+                }
             };
         }
         let Learning::Upto {
@@ -210,15 +218,25 @@ impl Keys {
 
     /// The record that has this key. [`Keys::follow`] goes before, in the same transaction.
     pub(super) fn find(&self, t: &Transaction<'_>, key: &Key) -> Result<Option<i64>, StoreError> {
+        if !self.filter.may_have(key) {
+            return Ok(None);
+        }
         let folding = self.folding.as_ref();
         let in_memory = self
             .recent
             .get(key)
             .or_else(|| folding.and_then(|folding| folding.keys.get(key)));
-        if in_memory.is_some() || !self.filter.may_have(key) {
-            return Ok(in_memory.copied());
+        match in_memory {
+            Some(id) => Ok(Some(*id)),
+            None => in_table(t, key),
         }
-        in_table(t, key)
+    }
+
+    fn put_in_filter(&mut self, key: &Key) {
+        self.filter.insert(key);
+        if let Learning::Upto { filter, .. } = &mut self.learning {
+            filter.insert(key);
+        }
     }
 
     /// The records of one device, by [`Keys::follow`] and the table: those after `after`, in their order.
@@ -245,6 +263,7 @@ impl Keys {
 
     /// Notes a record that was inserted in this transaction.
     pub(super) fn note(&mut self, key: Key, id: i64) {
+        self.put_in_filter(&key);
         self.recent.insert(key, id);
         self.gained += 1;
         self.last = Some(id);
@@ -288,10 +307,6 @@ impl Keys {
             insert.raw_bind_parameter(4, key.tag1())?;
             insert.raw_bind_parameter(5, id)?;
             insert.raw_execute()?;
-            self.filter.insert(&key);
-            if let Learning::Upto { filter, .. } = &mut self.learning {
-                filter.insert(&key);
-            }
         }
         self.folding = Some(folding);
         Ok(())
