@@ -29,3 +29,23 @@ pub(super) fn file(connection: &Connection) -> rusqlite::Result<()> {
         code => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_synced_and_memory_is_not() {
+        let path = std::env::temp_dir().join(format!("ambit-store-sync-{}", std::process::id()));
+        let connection = Connection::open(&path).unwrap();
+        connection
+            .query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))
+            .unwrap();
+        connection.execute_batch("CREATE TABLE t (a)").unwrap();
+        file(&connection).unwrap();
+        drop(connection);
+        std::fs::remove_file(path).unwrap();
+        // SQLite gives it no file to sync.
+        assert!(file(&Connection::open_in_memory().unwrap()).is_err());
+    }
+}
