@@ -27,7 +27,6 @@ pub struct Sealed<'a> {
 }
 
 /// A report that is from the device.
-#[derive(Debug)]
 pub struct Opened {
     /// K_AIOTF, with which and TAG1 the [exchange goes on](Exchange::resume).
     pub k_aiotf: KAiotf,

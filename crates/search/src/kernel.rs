@@ -21,6 +21,9 @@ const TILE: usize = 256;
 /// Queries evaluated under one schedule.
 const BATCH: usize = 8;
 
+/// Reports that a kernel opens before it is used: its last group is not full.
+const PROBED: usize = 61;
+
 /// Keys of [`Kernel::bare_aes`].
 pub const BARE_KEYS: usize = 64;
 
@@ -211,7 +214,7 @@ impl Kernel {
             inputs.iter().all(|input| {
                 evaluate(self, *suite, input) == evaluate(Self::PORTABLE, *suite, input)
             })
-        }) && self.opens_right(&keys, &rand_n)
+        }) && self.opens_right(keys.get(..PROBED).unwrap_or_default(), &rand_n)
     }
 
     fn opens_right(self, keys: &[Key], rand_n: &RandN) -> bool {
@@ -236,7 +239,7 @@ impl Kernel {
                     seq: n % 16,
                     data: data.get(..usize::from(n % 14)).unwrap_or_default(),
                 };
-                let tag_len = if n % 2 == 0 { TagLen::T4 } else { TagLen::T8 };
+                let tag_len = if n % 3 == 0 { TagLen::T4 } else { TagLen::T8 };
                 let mut nas = [0; REPORT_OCTETS_MAX];
                 let sealed =
                     Exchange::seal_report(Suite::AesCmac, &k_aiotf, &id, &item, tag_len, &mut nas);
@@ -272,7 +275,7 @@ impl Kernel {
             ))
         };
         let told = |kernel: Self| kernel.open(&sealed).iter().map(told).collect::<Vec<_>>();
-        sealed.len() == keys.len() && told(self) == told(Self::PORTABLE)
+        sealed.len() == PROBED && told(self) == told(Self::PORTABLE)
     }
 }
 

@@ -243,7 +243,7 @@ impl Adm {
         Ok(matched)
     }
 
-    /// Step 2. A locked T-ID is refused before anything is computed.
+    /// Step 2. A locked T-ID is refused whatever the tag; unless it was locked in this very batch, before anything is computed.
     fn candidates(
         &self,
         report: &DoaReport<'_>,

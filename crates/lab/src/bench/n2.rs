@@ -76,8 +76,8 @@ const ACCEPT_WAIT: Duration = Duration::from_secs(10);
 /// What the readers of the emulated gNB are in.
 const PLMN: [u8; 3] = [0x00, 0xf1, 0x10];
 
-/// Capacity, and latency at 50, 80 and 95 % of it and at 80 % of what is asked for. A run at a set rate follows one at full speed, whose rate is its 100 %: on a
-/// shared machine the capacity of a moment ago is not that of a minute ago.
+/// Capacity, and latency at 50, 80 and 95 % of it and at 80 % of what is asked for. A run at a set rate follows one at full speed,
+/// whose rate is its 100 %: on a shared machine the capacity of a moment ago is not that of a minute ago.
 ///
 /// # Errors
 /// [`BenchError`] when the store, its directory or the loopback fail, or an ACCEPT does not come.

@@ -22,9 +22,8 @@ const BEFORE_TEXT: usize = 2;
 const TEXT_OCTETS_MAX: usize = 16 - BEFORE_TEXT;
 
 /// One exchange. All but the key comes from the report.
-#[derive(Clone, Default)]
-pub(crate) struct Lane {
-    pub(crate) key: Block,
+pub(crate) struct Lane<'a> {
+    pub(crate) key: &'a Block,
     /// Label and x of K_AIOTF, the last block padded. It is never full.
     pub(crate) input: [Block; INPUT_BLOCKS],
     /// The counter block of the report's keystream.
@@ -51,9 +50,9 @@ pub(crate) struct LaneOut {
     pub(crate) tag2: Block,
 }
 
-impl Lane {
+impl<'a> Lane<'a> {
     /// `None` for what takes more blocks than a lane has.
-    pub(crate) fn of(sealed: &Sealed<'_>) -> Option<Self> {
+    pub(crate) fn of(sealed: &Sealed<'a>) -> Option<Self> {
         let (ciphertext, tag) = sealed.report.sealed(sealed.tag_len)?;
         let (text, text_len) = (number(ciphertext)?, ciphertext.len());
         let (tag_octets, tag_len) = (number(tag.as_slice())?, tag.as_slice().len());
@@ -77,7 +76,7 @@ impl Lane {
         let mask = !(u128::MAX.checked_shl(8 * text_len as u32).unwrap_or(0));
         let is_full = text_len == TEXT_OCTETS_MAX;
         Some(Self {
-            key: *sealed.key,
+            key: sealed.key,
             input,
             counter: [a, b, c, d, e, f, g, h, i, j, k, l, 0, 0, 0, 0],
             ciphertext: after_head(text).to_le_bytes(),
@@ -86,12 +85,6 @@ impl Lane {
             full_mask: if is_full { [0xff; 16] } else { [0; 16] },
             accept: framed(Label::ACCEPT, ACCEPT_HEADER, tag_octets, tag_len),
         })
-    }
-}
-
-impl Drop for Lane {
-    fn drop(&mut self) {
-        self.key.zeroize();
     }
 }
 

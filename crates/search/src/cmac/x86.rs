@@ -3,6 +3,7 @@
 use core::arch::x86_64::*;
 
 use ambit_protocol::schedule::Label;
+use zeroize::Zeroize;
 
 use super::Plan;
 use super::lanes::{Block, Lane, LaneOut};
@@ -109,17 +110,19 @@ macro_rules! kernel {
 
             /// Opens the reports of all lanes, and seals their ACCEPTs.
             #[target_feature(enable = $features)]
-            pub(crate) fn open(lanes: &[Lane], out: &mut [LaneOut]) {
+            pub(crate) fn open(lanes: &[Lane<'_>], out: &mut [LaneOut]) {
                 let zero = [splat([0; 16]); REGISTERS];
                 let mut schedule: [Group; 11] = [zero; 11];
                 for (lanes, out) in lanes.chunks(GROUP).zip(out.chunks_mut(GROUP)) {
                     let (k_aiotf, text, tag1, tag2) = open_group(lanes, &mut schedule);
-                    let [k_aiotf, text, tag1, tag2] = [k_aiotf, text, tag1, tag2].map(|group| store(&group));
+                    let [mut k_aiotf, mut text, tag1, tag2] = [k_aiotf, text, tag1, tag2].map(|group| store(&group));
                     let blocks = k_aiotf.iter().zip(&text).zip(tag1.iter().zip(&tag2));
                     for (out, ((k_aiotf, text), (tag1, tag2))) in out.iter_mut().zip(blocks) {
                         (out.k_aiotf, out.text) = (*k_aiotf, *text);
                         (out.tag1, out.tag2) = (*tag1, *tag2);
                     }
+                    k_aiotf.zeroize();
+                    text.zeroize();
                 }
                 // Best effort, as above.
                 schedule = [zero; 11];
@@ -129,15 +132,20 @@ macro_rules! kernel {
             /// K_AIOTF, plaintext, TAG1 and TAG2 of each lane.
             #[target_feature(enable = $features)]
             #[inline]
-            fn open_group(lanes: &[Lane], schedule: &mut [Group; 11]) -> (Group, Group, Group, Group) {
+            fn open_group(lanes: &[Lane<'_>], schedule: &mut [Group; 11]) -> (Group, Group, Group, Group) {
                 let zero = [splat([0; 16]); REGISTERS];
                 // K: the input of K_AIOTF has three blocks, the last padded.
+                let mut keys = [[0; 16]; GROUP];
+                for (to, lane) in keys.iter_mut().zip(lanes) {
+                    *to = *lane.key;
+                }
                 let [first, second, third] = [
-                    gather(lanes, |Lane { input: [block, _, _], .. }| block),
-                    gather(lanes, |Lane { input: [_, block, _], .. }| block),
-                    gather(lanes, |Lane { input: [_, _, block], .. }| block),
+                    gather(lanes, |Lane { input: [block, _, _], .. }| *block),
+                    gather(lanes, |Lane { input: [_, block, _], .. }| *block),
+                    gather(lanes, |Lane { input: [_, _, block], .. }| *block),
                 ];
-                let (mut subkey, mut state) = expand::<true>(gather(lanes, |lane| &lane.key), &first, schedule);
+                let (mut subkey, mut state) = expand::<true>(load(&keys), &first, schedule);
+                keys.zeroize();
                 double(&mut subkey);
                 double(&mut subkey);
                 add(&mut state, &second);
@@ -158,10 +166,10 @@ macro_rules! kernel {
                 encrypt(&mut ke, schedule);
 
                 // KE: one block of keystream, two octets on, where the plaintext stands in the block of TAG1.
-                let counter = gather(lanes, |lane| &lane.counter);
+                let counter = gather(lanes, |lane| lane.counter);
                 let (_, mut text) = expand::<true>(ke, &counter, schedule);
-                let ciphertext = gather(lanes, |lane| &lane.ciphertext);
-                let mask = gather(lanes, |lane| &lane.text_mask);
+                let ciphertext = gather(lanes, |lane| lane.ciphertext);
+                let mask = gather(lanes, |lane| lane.text_mask);
                 for ((text, ciphertext), mask) in text.iter_mut().zip(&ciphertext).zip(&mask) {
                     *text = $xor($and($left::<2>(*text), *mask), *ciphertext);
                 }
@@ -172,13 +180,13 @@ macro_rules! kernel {
                 let mut tag1 = subkey;
                 double(&mut subkey);
                 let mut tag2 = subkey;
-                let full = gather(lanes, |lane| &lane.full_mask);
+                let full = gather(lanes, |lane| lane.full_mask);
                 for ((tag1, subkey), full) in tag1.iter_mut().zip(&subkey).zip(&full) {
                     *tag1 = $xor($and($xor(*tag1, *subkey), *full), *subkey);
                 }
                 add(&mut tag1, &text);
-                add(&mut tag1, &gather(lanes, |lane| &lane.frame));
-                add(&mut tag2, &gather(lanes, |lane| &lane.accept));
+                add(&mut tag1, &gather(lanes, |lane| lane.frame));
+                add(&mut tag2, &gather(lanes, |lane| lane.accept));
                 encrypt(&mut tag1, schedule);
                 encrypt(&mut tag2, schedule);
                 (k_aiotf, text, tag1, tag2)
@@ -187,10 +195,10 @@ macro_rules! kernel {
             /// One block of each lane; zeros where there is no lane.
             #[target_feature(enable = $features)]
             #[inline]
-            fn gather(lanes: &[Lane], block: impl Fn(&Lane) -> &Block) -> Group {
+            fn gather(lanes: &[Lane<'_>], block: impl Fn(&Lane<'_>) -> Block) -> Group {
                 let mut blocks = [[0; 16]; GROUP];
                 for (to, lane) in blocks.iter_mut().zip(lanes) {
-                    *to = *block(lane);
+                    *to = block(lane);
                 }
                 load(&blocks)
             }

@@ -2,7 +2,7 @@
 //! record, which is nowhere, is mostly not looked for.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, RandomState};
 
 use fastbloom::BloomFilter;
 
@@ -30,9 +30,12 @@ pub(super) struct Filter {
     hasher: RandomState,
 }
 
+/// Its hasher is not used: it is given hashes.
+type Part = BloomFilter<BuildHasherDefault<DefaultHasher>>;
+
 #[derive(Debug, Default)]
 struct Epoch {
-    parts: Vec<BloomFilter<RandomState>>,
+    parts: Vec<Part>,
     /// Keys for which the last part still has room.
     room: usize,
 }
@@ -94,7 +97,8 @@ impl Epoch {
                 return false;
             }
             self.room = FIRST_PART << number;
-            let part = BloomFilter::with_false_pos(FALSE_POSITIVES).hasher(RandomState::new());
+            let part =
+                BloomFilter::with_false_pos(FALSE_POSITIVES).hasher(BuildHasherDefault::default());
             self.parts.push(part.expected_items(self.room));
         }
         self.room -= 1;
@@ -151,7 +155,7 @@ mod tests {
         while epoch.parts.len() < PARTS_MAX as usize {
             epoch.parts.push(
                 BloomFilter::with_num_bits(64)
-                    .hasher(RandomState::new())
+                    .hasher(BuildHasherDefault::default())
                     .hashes(1),
             );
         }

@@ -123,6 +123,16 @@ impl Keys {
         self.unfolded_max = records.max(1);
     }
 
+    #[cfg(test)]
+    pub(super) const fn folded(&self) -> i64 {
+        self.folded
+    }
+
+    #[cfg(test)]
+    pub(super) fn may_have(&self, device: i64, epoch: u32, tag1: &[u8]) -> bool {
+        Key::new(device, epoch, tag1).is_none_or(|key| self.filter.may_have(&key))
+    }
+
     fn block(&self, record: i64) -> i64 {
         record / i64::try_from(self.unfolded_max).unwrap_or(i64::MAX)
     }

@@ -3,15 +3,20 @@
 //! What moves it waits for the disk, tens of milliseconds where it is slow. So a thread with a connection of its own does it while
 //! commits go on. A log begins anew only when all of it is moved, which does not happen beside commits that never pause: when it
 //! has grown long, a commit moves the rest, just after the thread has been at it and has left little. SQLite syncs the file
-//! itself only then, and with it all that was moved since the log began; so the thread syncs it after each of its moves.
+//! itself only when all is moved, and with it all that was moved since the log began; so the thread syncs it after each of its
+//! moves.
+//!
+//! The system tells of a failed sync once and then takes what it could not write for written. So after one the log is not moved any
+//! more: it has all that the disk may lack, until a restart moves it anew.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
-use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode};
 
 use crate::StoreError;
 
@@ -41,8 +46,12 @@ pub(super) struct Log {
     asked: u32,
     /// The thread has been at it since a commit was last.
     is_moved: Arc<AtomicBool>,
+    /// Why the log is not moved any more.
+    fault: Fault,
     mover: Option<Mover>,
 }
+
+type Fault = Arc<OnceLock<String>>;
 
 /// The thread that moves the log, while there is enough to do.
 #[derive(Debug)]
@@ -67,12 +76,38 @@ impl Log {
             pages,
             asked: 0,
             is_moved: Arc::default(),
+            fault: Arc::default(),
             mover: None,
         })
     }
 
-    /// Has the log moved if it has grown. Nothing depends on it: what fails is tried again after other commits.
+    /// That the disk takes what is moved into the file. Asked before anything is written.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], until the store is opened again.
+    pub(super) fn check(&self, connection: &Connection) -> Result<(), StoreError> {
+        let Some(detail) = self.fault.get() else {
+            return Ok(());
+        };
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        Err(StoreError::Io {
+            detail: format!(
+                "{detail}; the log is kept and is moved into the file at the next start"
+            ),
+        })
+    }
+
+    /// Makes the sync of the file fail, as far as anybody sees.
+    #[cfg(test)]
+    pub(super) fn fail(&self) {
+        let _ = self.fault.set("made to fail".into());
+    }
+
+    /// Has the log moved if it has grown. Nothing depends on it: what the disk did not refuse is tried again after other commits.
     pub(super) fn mind(&mut self, connection: &Connection) {
+        if self.fault.get().is_some() {
+            return;
+        }
         let pages = self.pages.load(Ordering::Relaxed);
         if pages < self.asked {
             // It has begun anew.
@@ -87,12 +122,13 @@ impl Log {
         if is_time || is_too_long {
             self.is_moved.store(false, Ordering::Relaxed);
             self.asked = pages;
-            let _ = move_log(connection);
+            note(&self.fault, move_log(connection));
         } else if is_due {
             self.asked = pages;
             self.is_moved.store(false, Ordering::Relaxed);
             if self.mover.is_none() {
-                self.mover = Mover::start(self.path.clone(), &self.pages, &self.is_moved).ok();
+                let seen = (&self.pages, &self.is_moved, &self.fault);
+                self.mover = Mover::start(self.path.clone(), seen).ok();
             }
             // Full: it has been asked and has not begun. Gone: it could not open the file.
             let wake = self.mover.as_ref().map(|mover| mover.wake.try_send(()));
@@ -106,16 +142,15 @@ impl Log {
 impl Mover {
     fn start(
         path: PathBuf,
-        pages: &Arc<AtomicU32>,
-        is_moved: &Arc<AtomicBool>,
+        (pages, is_moved, fault): (&Arc<AtomicU32>, &Arc<AtomicBool>, &Fault),
     ) -> std::io::Result<Self> {
-        let (pages, is_moved) = (pages.clone(), is_moved.clone());
+        let (pages, is_moved, fault) = (pages.clone(), is_moved.clone(), fault.clone());
         let (wake, woken) = sync_channel(1);
         let ends = Arc::new(AtomicBool::new(false));
         let seen = ends.clone();
         let thread = thread::Builder::new()
             .name("ambit-store-log".into())
-            .spawn(move || run(&path, &woken, &seen, (&pages, &is_moved)))?;
+            .spawn(move || run(&path, &woken, &seen, (&pages, &is_moved, &fault)))?;
         Ok(Self {
             wake,
             ends,
@@ -138,17 +173,24 @@ fn run(
     path: &std::path::Path,
     woken: &Receiver<()>,
     ends: &AtomicBool,
-    (pages, is_moved): (&AtomicU32, &AtomicBool),
+    (pages, is_moved, fault): (&AtomicU32, &AtomicBool, &Fault),
 ) {
     let Ok(connection) = super::open::beside(path) else {
         return;
     };
+    // Should this one be closed last, it must not do at once what was refused.
+    let config = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    if connection.set_db_config(config, true).is_err() {
+        return;
+    }
     while woken.recv().is_ok() && !ends.load(Ordering::Relaxed) {
         for _ in 0..MOVES_MAX {
             let before = pages.load(Ordering::Relaxed);
-            let _ = move_log(&connection);
-            // What fails here is told to the commit that syncs the file: through a file descriptor of its own.
-            let _ = super::sync::file(&connection);
+            note(fault, move_log(&connection));
+            note(fault, super::sync::file(&connection));
+            if fault.get().is_some() {
+                return;
+            }
             // Enough when few have come meanwhile.
             if before < PAGES_LONG
                 || pages.load(Ordering::Relaxed).saturating_sub(before) <= PAGES_FEW
@@ -157,6 +199,15 @@ fn run(
             }
         }
         is_moved.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Keeps what the disk has refused. Others failures leave the log as it was.
+fn note(fault: &Fault, moved: rusqlite::Result<()>) {
+    if let Err(error) = moved
+        && error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
+    {
+        let _ = fault.set(error.to_string());
     }
 }
 

@@ -119,6 +119,9 @@ impl SqliteStore {
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.settle()?;
+        if let Some(log) = &self.log {
+            log.check(&self.connection)?;
+        }
         // The write lock is taken at once: what is read in the transaction is then still true when it commits.
         let transaction = self
             .connection

@@ -120,6 +120,69 @@ fn no_read_scans_the_records() {
 }
 
 #[test]
+fn after_a_failed_sync_of_the_file_nothing_is_written_until_a_restart() {
+    let path =
+        std::env::temp_dir().join(format!("ambit-store-fault-{}.sqlite3", std::process::id()));
+    let log = || std::fs::metadata(path.with_extension("sqlite3-wal")).map_or(0, |log| log.len());
+    let mut store = SqliteStore::open(&path).unwrap();
+    let mut outcomes = Vec::new();
+    store.accept(&[record(1, &[1; 8])], &mut outcomes).unwrap();
+    let before = log();
+    assert!(before > 0);
+    store.log.as_ref().unwrap().fail();
+    let refused = store.accept(&[record(1, &[2; 8])], &mut outcomes);
+    let error = refused.unwrap_err();
+    assert!(matches!(error, StoreError::Io { .. }), "{error}");
+    assert_eq!(store.record_count().unwrap(), 1);
+    drop(store);
+    // Closing would have moved and removed it.
+    assert_eq!(log(), before);
+    let mut store = SqliteStore::open(&path).unwrap();
+    store.accept(&[record(1, &[2; 8])], &mut outcomes).unwrap();
+    assert_eq!(store.record_count().unwrap(), 2);
+    drop(store);
+    assert_eq!(log(), 0);
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn the_filter_is_in_force_again_some_batches_after_a_restart() {
+    let path =
+        std::env::temp_dir().join(format!("ambit-store-learn-{}.sqlite3", std::process::id()));
+    let tag = |number: u32| [number.to_be_bytes(), [7; 4]].concat();
+    let mut outcomes = Vec::new();
+    let mut number = 0;
+    let mut store = SqliteStore::open(&path).unwrap();
+    store.keys.set_unfolded_max(64);
+    let mut accept = |store: &mut SqliteStore| {
+        for _ in 0..16 {
+            number += 1;
+            store
+                .accept(&[record(1, &tag(number))], &mut outcomes)
+                .unwrap();
+        }
+    };
+    while store.keys.folded() < 256 {
+        accept(&mut store);
+    }
+    drop(store);
+    let mut store = SqliteStore::open(&path).unwrap();
+    store.keys.set_unfolded_max(64);
+    accept(&mut store);
+    let is_in_force = |store: &SqliteStore| {
+        let foreign = (0..32).filter(|n| store.keys.may_have(1, 1000, &tag(1 << 30 | n)));
+        foreign.count() < 4
+    };
+    assert!(!is_in_force(&store), "not all is learned yet");
+    for _ in 0..64 {
+        accept(&mut store);
+    }
+    assert!(is_in_force(&store));
+    drop(store);
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
 fn a_file_is_synced_at_every_commit() {
     let path = std::env::temp_dir().join(format!(
         "ambit-store-settings-{}.sqlite3",
