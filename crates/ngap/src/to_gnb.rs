@@ -212,6 +212,12 @@ impl<'a> ToGnb<'a> {
     }
 }
 
+const NAME_RULE: &str = "1 to 150 characters";
+
+fn is_name(name: &str) -> bool {
+    (1..=150).contains(&name.chars().count())
+}
+
 fn ng_setup_response<'a>(ies: &Ies<'a>) -> Result<ToGnb<'a>, NgapError> {
     let plmns = ies.required::<ie::PLMNSupportList>()?.0;
     let plmn = plmns.first().map(|item| item.plmn_identity);
@@ -219,17 +225,24 @@ fn ng_setup_response<'a>(ies: &Ies<'a>) -> Result<ToGnb<'a>, NgapError> {
     let name = ies.optional::<ie::AIOTFName>()?;
     // The name of nobody is no name.
     let name = name.filter(|_| aiotf_id.is_some()).and_then(|name| {
-        let visible = name
-            .aiotf_name_visible_string
-            .map(|name| name.0.into_owned());
-        visible.or(name.aiotf_name_utf8_string.map(|name| name.0.into_owned()))
+        let visible = name.aiotf_name_visible_string.map(|name| name.0);
+        visible.or(name.aiotf_name_utf8_string.map(|name| name.0))
     });
+    // The sizes of both are extensible, so that one of none or more comes through the decoder.
+    let name = match name.filter(|name| is_name(name)) {
+        Some(name) => name.into_owned(),
+        None => {
+            let name = ies.required::<ie::AMFName>()?.0;
+            if !is_name(&name) {
+                let field = <ie::AMFName as Ie>::NAME;
+                return Err(NgapError::bad(ies.message, field, NAME_RULE, name));
+            }
+            name.into_owned()
+        }
+    };
     Ok(ToGnb::NgSetupResponse {
         aiotf_id,
-        name: match name {
-            Some(name) => Cow::Owned(name),
-            None => Cow::Owned(ies.required::<ie::AMFName>()?.0.into_owned()),
-        },
+        name: Cow::Owned(name),
         plmn: plmn.map_or_else(
             || {
                 Err(NgapError::bad(

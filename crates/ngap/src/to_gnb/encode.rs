@@ -1,6 +1,6 @@
 //! The octets of what the core sends.
 
-use super::{DeviceBits, InventoryRequest, Target, ToGnb};
+use super::{DeviceBits, InventoryRequest, NAME_RULE, Target, ToGnb, is_name};
 use crate::from_gnb::{encoded_error_indication, transfer_octets};
 use crate::identity::{AiotfId, Plmn, ReaderId, area_to_wire, plmn_to_wire};
 use crate::ies::within;
@@ -279,13 +279,8 @@ fn ng_setup_response(
 ) -> Result<NGAP_PDU, NgapError> {
     let message = MessageKind::NgSetupResponse;
     let encode = |error: Error| NgapError::encode(message, &error);
-    if !(1..=150).contains(&name.chars().count()) {
-        return Err(NgapError::bad(
-            message,
-            "AIOTFName",
-            "1 to 150 characters",
-            name,
-        ));
+    if !is_name(name) {
+        return Err(NgapError::bad(message, "AIOTFName", NAME_RULE, name));
     }
     let plmn = plmn_to_wire(message, plmn)?;
     let guami = ServedGUAMIItem::new(guami(plmn, 1, 1, 0).map_err(encode)?, None, None);
