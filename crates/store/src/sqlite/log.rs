@@ -97,6 +97,12 @@ impl Log {
         })
     }
 
+    /// Waits for the thread, and has the connection, which is closed next, move the log unless the disk has refused that.
+    pub(super) fn end(&mut self, connection: &Connection) {
+        self.mover = None;
+        let _ = self.check(connection);
+    }
+
     /// Makes the sync of the file fail, as far as anybody sees.
     #[cfg(test)]
     pub(super) fn fail(&self) {
@@ -178,7 +184,7 @@ fn run(
     let Ok(connection) = super::open::beside(path) else {
         return;
     };
-    // Should this one be closed last, it must not do at once what was refused.
+    // The log is moved when the store's own connection is closed, or not at all.
     let config = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
     if connection.set_db_config(config, true).is_err() {
         return;
@@ -202,7 +208,7 @@ fn run(
     }
 }
 
-/// Keeps what the disk has refused. Others failures leave the log as it was.
+/// Keeps what the disk has refused. Other failures leave the log as it was.
 fn note(fault: &Fault, moved: rusqlite::Result<()>) {
     if let Err(error) = moved
         && error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)

@@ -36,7 +36,7 @@ use std::path::Path;
 /// (`VACUUM INTO`, `.backup`), as the newest records are in the `-wal` file.
 #[derive(Debug)]
 pub struct SqliteStore {
-    /// Before the connection, as its thread must have closed its own when this one closes the file.
+    /// Its thread must have closed its own connection when the one below closes the file.
     log: Option<log::Log>,
     connection: Connection,
     /// The minute of record times that is known to be noted durably, see table `minute`.
@@ -67,10 +67,9 @@ impl SqliteStore {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let mut connection = open::read_write(path)?;
         let log = log::Log::watch(&mut connection, path.to_owned())?;
-        Ok(Self {
-            log: Some(log),
-            ..Self::over(connection)
-        })
+        let mut store = Self::over(connection);
+        store.log = Some(log);
+        Ok(store)
     }
 
     /// Opens the store at `path` for reading; another process may be writing it. Whatever writes fails with
@@ -213,6 +212,14 @@ impl SqliteStore {
             return Err(StoreError::Unusable);
         }
         Ok(())
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.end(&self.connection);
+        }
     }
 }
 
