@@ -64,7 +64,7 @@ pub struct Plaintext {
 }
 
 impl Plaintext {
-    /// P of a report that was verified elsewhere; `None` when it has more than 91 octets.
+    /// From the octets of P; `None` when there are more than 91.
     pub fn new(octets: &[u8]) -> Option<Self> {
         let mut plain = Self {
             octets: [0; PLAINTEXT_OCTETS_MAX],
@@ -267,15 +267,12 @@ impl Exchange {
         aad: [&[u8]; 2],
         (ciphertext, tag1): (&[u8], Tag),
     ) -> Result<(Self, Plaintext), OpenError> {
-        let mut plain = Plaintext {
-            octets: [0; PLAINTEXT_OCTETS_MAX],
-            len: ciphertext.len(),
-        };
+        // Opened in place.
+        let mut plain = Plaintext::new(ciphertext).ok_or(OpenError::TagMismatch)?;
         let text = plain
             .octets
             .get_mut(..ciphertext.len())
             .ok_or(OpenError::TagMismatch)?;
-        text.copy_from_slice(ciphertext);
         let keys = SealKeys::new(suite, k_aiotf);
         keys.open(Direction::Report, aad, text, &tag1)
             .map_err(|_| OpenError::TagMismatch)?;
