@@ -8,9 +8,12 @@
 
 mod common;
 
+use std::collections::HashMap;
+
 use ambit_adm::AdmConfig;
 use ambit_adm_api::{AdmClient, Outcome};
-use ambit_protocol::{Cause, DeviceForm, Form, TagLen};
+use ambit_protocol::{Cause, DeviceForm, Form, RandN, Suite, TagLen, schedule};
+use ambit_search::Kernel;
 use ambit_store::Store;
 use common::*;
 
@@ -187,6 +190,73 @@ fn a_fleet_is_heard_in_its_areas_alone() {
                 assert_eq!(outcome, expected, "{form:?} {fleet} {code}");
             }
         }
+    }
+}
+
+/// Two keys whose T-IDs under this RAND_n are one: among some hundred thousand there are.
+fn keys_of_one_t_id(rand_n: &RandN) -> [[u8; 16]; 2] {
+    let mut rng = fastrand::Rng::with_seed(9);
+    let keys: Vec<[u8; 16]> = (0..300_000).map(|_| rng.u128(..).to_be_bytes()).collect();
+    let mut prefixes = vec![0; keys.len()];
+    let input = schedule::beacon_t_id(rand_n);
+    Kernel::best().prefixes(Suite::AesCmac, &keys, &input, &mut prefixes);
+    let mut seen = HashMap::new();
+    let both = prefixes.iter().zip(&keys).find_map(|(prefix, key)| {
+        let other = seen.insert(prefix >> 32, *key)?;
+        Some([other, *key])
+    });
+    both.expect("a birthday")
+}
+
+#[test]
+fn devices_of_one_t_id_are_told_apart_whichever_is_looked_at_first() {
+    let config = AdmConfig {
+        fleet_areas: fleets(&[("elsewhere", &[2])]),
+        ..config()
+    };
+    for elsewhere in [None, Some(0), Some(1)] {
+        let mut net = Net::new(config.clone());
+        let rand_n = net.rand_n();
+        let mut devices = ["a", "b"].map(|name| Device::new(name, DeviceForm::Beacon));
+        for (device, key) in devices.iter_mut().zip(keys_of_one_t_id(&rand_n)) {
+            device.key = key;
+        }
+        if let Some(device) = elsewhere {
+            devices[device].fleet = "elsewhere".into();
+        }
+        net.import(&devices.each_ref());
+        for batched in [true, false] {
+            let sent = devices
+                .each_mut()
+                .map(|d| d.send(rand_n, Cause::Event, batched.into()));
+            let [a, b] = sent.each_ref().map(|sent| sent.nas.as_slice());
+            assert_eq!(a[1..5], b[1..5], "one T-ID");
+            let verdicts = match batched {
+                true => net.hear_batch(rand_n, reader(1), &[a, b]),
+                false => vec![
+                    net.hear_at(reader(1), rand_n, a),
+                    net.hear_at(reader(1), rand_n, b),
+                ],
+            };
+            for (place, verdict) in verdicts.iter().enumerate() {
+                let expected = match elsewhere == Some(place) {
+                    true => Outcome::NoMatch,
+                    false => Outcome::AcceptedNew,
+                };
+                assert_eq!(
+                    verdict.outcome(),
+                    expected,
+                    "{elsewhere:?} {batched} {place}"
+                );
+                if expected == Outcome::AcceptedNew {
+                    assert!(sent[place].exchange.open_accept(&accept(verdict)).is_ok());
+                }
+            }
+        }
+        let records = net.records();
+        let of = |id: &[u8]| records.iter().filter(|r| r.device_id == id).count();
+        let expected = |place| if elsewhere == Some(place) { 0 } else { 2 };
+        assert_eq!([of(b"a"), of(b"b")], [expected(0), expected(1)]);
     }
 }
 
