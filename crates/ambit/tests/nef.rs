@@ -18,6 +18,7 @@ use ambit_sbi::router::{Access, Route, Router, Takes};
 use ambit_sbi::runtime::Runtime;
 use ambit_sbi::server::{self, Limits, ServerConfig};
 use ambit_sbi::tls::{self, Credentials};
+use common::function::get_text;
 use common::{Place, wait_until};
 use hyper::Method;
 use hyper::header::AUTHORIZATION;
@@ -294,21 +295,29 @@ fn an_application_at_work(place: &Place, nef: &str) {
     });
 }
 
-fn ran(place: &Place, n2: &str) -> Process {
+/// Readers and devices, once the AIOTF `at` has taken the readers in: before that it serves no area.
+fn ran(place: &Place, at: &Process) -> Process {
+    let n2 = at.address("n2");
     let child = place
         .command(&["ran", "--n2", n2, "--devices", "fleet.csv", "--rate", "1"])
         .args(["--seconds", "300", "--json"])
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    Process(child, Value::Null)
+    let ran = Process(child, Value::Null);
+    wait_until("the gNB", || {
+        let metrics = get_text(at.address("http"), "/metrics");
+        let mut lines = metrics.lines();
+        lines.any(|line| line.starts_with("ambit_n2_total{event=\"ng_setup\"}"))
+    });
+    ran
 }
 
 #[test]
 fn an_application_finds_reads_and_writes_its_devices_at_a_core_in_one_process() {
     let place = place();
     let core = Process::serve(&place, &["--n2", "127.0.0.1:0", "--sbi", "127.0.0.1:0"]);
-    let _ran = ran(&place, core.address("n2"));
+    let _ran = ran(&place, &core);
     an_application_at_work(&place, core.address("nef"));
 }
 
@@ -324,6 +333,6 @@ fn an_application_finds_reads_and_writes_its_devices_through_functions_apart() {
     let _adm = with_nrf(&["adm"]);
     let aiotf = with_nrf(&["aiotf", "--n2", "127.0.0.1:0"]);
     let nef = with_nrf(&["nef"]);
-    let _ran = ran(&place, aiotf.address("n2"));
+    let _ran = ran(&place, &aiotf);
     an_application_at_work(&place, nef.address("nef"));
 }
