@@ -20,8 +20,9 @@ use rusqlite::{Connection, ErrorCode};
 
 use crate::StoreError;
 
-/// Pages of 4 KiB that are added to the log between two moves beside the commits: 8 MiB.
-const MOVED_PAGES: u32 = 2048;
+/// Pages of 4 KiB that are added to the log between two moves beside the commits: 2 MiB. A move keeps a core for some
+/// milliseconds, in which on a small machine a commit may have to wait.
+const MOVED_PAGES: u32 = 512;
 
 /// Pages in the log after which the rest is moved by a commit: 60 MiB. A little less than what is left of the file when it begins
 /// anew (`journal_size_limit`): a file that need not grow is synced faster.
