@@ -68,7 +68,34 @@ pub trait AdmClient: Nadm {
 
     /// Housekeeping: events that rate limiting held back. To be called about once a second.
     fn tick(&mut self, now_ms: i64);
+
+    /// The same ADM for callers that go on while it records; `None` where that is of no use.
+    fn pipelined(&mut self) -> Option<&mut dyn Pipelined> {
+        None
+    }
 }
+
+/// What [`AdmClient::authenticate`] does, in two steps: while the records of one batch go to the disk, the reports of the next are
+/// identified and verified.
+///
+/// Any other call on the ADM may come between; it waits for what is being recorded.
+pub trait Pipelined {
+    /// Identifies and verifies reports. They join those that were gathered since [`Pipelined::record`] was called last.
+    fn gather(&mut self, now_ms: i64, reports: &[DoaReport<'_>]);
+
+    /// Has what was gathered recorded, as one batch. To be called when the batch before it is recorded.
+    fn record(&mut self);
+
+    /// The verdicts of the oldest batch not asked for, in the order in which its reports were gathered: each acceptance is on disk.
+    /// `None` when there is none; unless told to `wait`, also while it is being recorded.
+    fn recorded(&mut self, wait: bool) -> Option<Vec<Verdict>>;
+
+    /// Has somebody told, by the thread that records, each time when a batch is recorded.
+    fn wake_with(&mut self, wake: Wake);
+}
+
+/// Tells somebody. It must not wait.
+pub type Wake = Box<dyn Fn() + Send + Sync>;
 
 /// The beacons in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -59,7 +59,7 @@ impl Adm {
             created_ms: now_ms,
             secret_ms: now_ms,
         };
-        self.store.af_insert(&row).map_err(refusal)?;
+        self.store.get().af_insert(&row).map_err(refusal)?;
         self.say_of_af("af_added", name, now_ms);
         Ok((account(&row)?, secret))
     }
@@ -77,7 +77,7 @@ impl Adm {
         authorization.check().map_err(ProvisionError::Af)?;
         let mut row = self.af_row(name)?;
         row.authorization = authorization.to_json().to_string();
-        self.store.af_update(&row).map_err(refusal)?;
+        self.store.get().af_update(&row).map_err(refusal)?;
         self.say_of_af("af_changed", name, now_ms);
         Ok(account(&row)?)
     }
@@ -95,7 +95,7 @@ impl Adm {
         let (secret, secret_check) = self.new_secret(&row.client_id)?;
         row.secret_check = secret_check;
         row.secret_ms = now_ms;
-        self.store.af_update(&row).map_err(refusal)?;
+        self.store.get().af_update(&row).map_err(refusal)?;
         self.say_of_af("af_secret_changed", name, now_ms);
         Ok((account(&row)?, secret))
     }
@@ -105,7 +105,7 @@ impl Adm {
     /// # Errors
     /// [`ProvisionError::UnknownAf`].
     pub fn remove_af(&mut self, name: &str, now_ms: i64) -> Result<(), ProvisionError> {
-        self.store.af_remove(name).map_err(refusal)?;
+        self.store.get().af_remove(name).map_err(refusal)?;
         self.say_of_af("af_removed", name, now_ms);
         Ok(())
     }
@@ -113,8 +113,8 @@ impl Adm {
     pub(crate) fn find_afs(&mut self, name: Option<&str>) -> Result<Vec<AfAccount>, OpenError> {
         let mut rows = Vec::new();
         match name {
-            Some(name) => rows.extend(self.store.af(name)?),
-            None => self.store.afs_for_each(&mut |row| {
+            Some(name) => rows.extend(self.store.get().af(name)?),
+            None => self.store.get().afs_for_each(&mut |row| {
                 rows.push(row);
                 std::ops::ControlFlow::Continue(())
             })?,
@@ -128,7 +128,7 @@ impl Adm {
         client_id: &str,
         secret: &str,
     ) -> Result<Option<AfAccount>, OpenError> {
-        let row = self.store.af_by_client(client_id)?;
+        let row = self.store.get().af_by_client(client_id)?;
         let given = self.check_of(client_id, secret)?;
         let expected = row.as_ref().map_or(&[0; 32][..], |row| &row.secret_check);
         let is_right = bool::from(given[..].ct_eq(expected));
@@ -151,11 +151,11 @@ impl Adm {
                 now_ms,
             );
         }
-        self.events.flush(self.store.as_mut(), now_ms);
+        self.events.flush(self.store.get(), now_ms);
     }
 
     fn af_row(&mut self, name: &str) -> Result<AfRow, ProvisionError> {
-        let row = self.store.af(name)?;
+        let row = self.store.get().af(name)?;
         row.ok_or_else(|| ProvisionError::UnknownAf(name.to_owned()))
     }
 
@@ -169,14 +169,14 @@ impl Adm {
 
     /// HMAC-SHA256 over the identifier, a zero octet and the secret.
     fn check_of(&mut self, client_id: &str, secret: &str) -> Result<[u8; 32], OpenError> {
-        let wrapped = match self.store.meta(META)? {
+        let wrapped = match self.store.get().meta(META)? {
             Some(wrapped) => wrapped,
             None => {
                 let mut key = Zeroizing::new([0; 32]);
                 (self.entropy)(&mut *key)?;
                 let wrapped = self.kek.wrap(&Purpose::AfKey, &*key, &mut self.entropy)?;
                 // One key for all processes that share the store: the first one's.
-                self.store.meta_init(META, &wrapped)?
+                self.store.get().meta_init(META, &wrapped)?
             }
         };
         let key = self.kek.unwrap::<32>(&Purpose::AfKey, &wrapped)?;
@@ -196,7 +196,7 @@ impl Adm {
     fn say_of_af(&mut self, kind: &'static str, name: &str, now_ms: i64) {
         let detail = format!("{{\"af\":\"{name}\"}}");
         self.events.say(kind, Subject::default(), detail, now_ms);
-        self.events.flush(self.store.as_mut(), now_ms);
+        self.events.flush(self.store.get(), now_ms);
     }
 }
 

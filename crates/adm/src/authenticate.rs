@@ -13,9 +13,12 @@ mod record;
 
 use std::collections::HashMap;
 
-use ambit_adm_api::{DoaReport, Outcome, Verdict};
-use ambit_protocol::{Cause, Form, Suite};
+use ambit_adm_api::{Beacons, DoaReport, Outcome, Pipelined, Verdict, Wake};
+use ambit_protocol::seal::Tag;
+use ambit_protocol::{AreaId, Cause, Form, Suite};
 use ambit_search::Opened;
+
+pub(crate) use record::Recording;
 
 use crate::Adm;
 use crate::registry::Index;
@@ -24,6 +27,7 @@ use crate::registry::Index;
 struct Matched {
     /// Place in the batch.
     at: usize,
+    source: Source,
     index: Index,
     row: i64,
     form: Form,
@@ -71,6 +75,45 @@ pub(crate) struct Judged {
     pub(crate) device_id: Option<Box<[u8]>>,
 }
 
+/// Where a report was heard.
+#[derive(Clone, Copy)]
+pub(crate) struct Source {
+    area_id: AreaId,
+    gnb_id: u32,
+    reader_index: u16,
+}
+
+impl Source {
+    pub(crate) const fn of(report: &DoaReport<'_>) -> Self {
+        Self {
+            area_id: report.area_id,
+            gnb_id: report.gnb_id,
+            reader_index: report.reader_index,
+        }
+    }
+}
+
+/// Reports that go on record together.
+#[derive(Default)]
+pub(crate) struct Batch {
+    /// When the latest of them were gathered.
+    now_ms: i64,
+    /// Those that are verified and not recorded yet, a device once.
+    matched: Vec<Matched>,
+    /// Their places, by device.
+    by_device: HashMap<Index, usize>,
+    /// Of all of them; what is not recorded yet has failed so far.
+    verdicts: Vec<Verdict>,
+}
+
+/// A batch that is being recorded.
+pub(crate) struct Flight {
+    by_device: HashMap<Index, usize>,
+    /// Epoch and TAG1 by place.
+    reports: Vec<(u32, Tag)>,
+    verdicts: Vec<Verdict>,
+}
+
 impl Adm {
     pub(crate) fn authenticate_batch(
         &mut self,
@@ -79,12 +122,23 @@ impl Adm {
         verdicts: &mut Vec<Verdict>,
     ) {
         verdicts.clear();
-        verdicts.extend(
-            reports
-                .iter()
-                .map(|_| Verdict::Silence(Outcome::StoreFailed)),
-        );
-        let Ok(beacons) = self.roll(now_ms) else {
+        let mut batch = Batch {
+            verdicts: std::mem::take(verdicts),
+            ..Batch::default()
+        };
+        self.gather_into(now_ms, reports, &mut batch);
+        self.commit(&mut batch);
+        *verdicts = batch.verdicts;
+    }
+
+    fn gather_into(&mut self, now_ms: i64, reports: &[DoaReport<'_>], batch: &mut Batch) {
+        let first = batch.verdicts.len();
+        let unknown = reports
+            .iter()
+            .map(|_| Verdict::Silence(Outcome::StoreFailed));
+        batch.verdicts.extend(unknown);
+        batch.now_ms = now_ms;
+        let Some(beacons) = self.beacons_for(now_ms) else {
             for _ in reports {
                 self.tally.count(Outcome::StoreFailed, None);
             }
@@ -92,43 +146,172 @@ impl Adm {
         };
         let current_epoch = beacons.current.epoch();
 
-        let mut batch: Vec<Matched> = Vec::with_capacity(reports.len());
-        let mut in_batch: HashMap<Index, usize> = HashMap::with_capacity(reports.len());
+        batch.matched.reserve(reports.len());
+        batch.by_device.reserve(reports.len());
         let ahead = self.open_ahead(reports);
         let searched = self.search(now_ms, reports);
         let found = searched.into_iter().zip(ahead);
-        for ((at, report), found) in reports.iter().enumerate().zip(found) {
-            let refused = match self.identify(now_ms, current_epoch, report, found) {
-                Err(refused) => refused,
+        for ((at, report), found) in (first..).zip(reports).zip(found) {
+            match self.identify(now_ms, current_epoch, report, found) {
+                Err(refused) => {
+                    self.note(now_ms, &Source::of(report), &refused);
+                    if let Some(slot) = batch.verdicts.get_mut(at) {
+                        *slot = Verdict::Silence(refused.outcome);
+                    }
+                }
                 Ok(mut matched) => {
                     matched.at = at;
-                    match in_batch.get(&matched.index).and_then(|i| batch.get_mut(*i)) {
-                        Some(earlier) if same_report(earlier, &matched) => {
-                            earlier.copies.push(at);
-                            continue;
-                        }
-                        // Whether it is a repeat, and whether its counter is fresh, hangs on the one before.
-                        Some(_) => {
-                            self.commit(now_ms, reports, &mut batch, verdicts);
-                            in_batch.clear();
-                            self.mark_repeat(&mut matched, now_ms);
-                        }
-                        None => {}
-                    }
-                    in_batch.insert(matched.index, batch.len());
-                    batch.push(matched);
-                    continue;
+                    self.join(batch, matched, now_ms);
                 }
-            };
-            self.note(now_ms, report, &refused);
-            if let Some(slot) = verdicts.get_mut(at) {
-                *slot = Verdict::Silence(refused.outcome);
             }
         }
-        self.commit(now_ms, reports, &mut batch, verdicts);
+    }
+
+    /// Puts a matched report into the batch. Whether it is a repeat, and whether its counter is fresh, hangs on the report before
+    /// it of the same device: where that is another one, it is recorded first.
+    fn join(&mut self, batch: &mut Batch, mut matched: Matched, now_ms: i64) {
+        let place = batch.by_device.get(&matched.index);
+        if let Some(earlier) = place.and_then(|place| batch.matched.get_mut(*place)) {
+            if is_same(earlier.epoch, &earlier.opened.tag1, &matched) {
+                earlier.copies.push(matched.at);
+                return;
+            }
+            self.commit(batch);
+            self.mark_repeat(&mut matched, now_ms);
+        } else if let Some(flight) = &self.flight
+            && let Some(place) = flight.by_device.get(&matched.index)
+            && let Some((epoch, tag1)) = flight.reports.get(*place)
+            && !is_same(*epoch, tag1, &matched)
+        {
+            self.land();
+            self.mark_repeat(&mut matched, now_ms);
+        }
+        batch.by_device.insert(matched.index, batch.matched.len());
+        batch.matched.push(matched);
+    }
+
+    /// The beacons in force, for which the store is not asked while it records, as long as they are good.
+    fn beacons_for(&mut self, now_ms: i64) -> Option<Beacons> {
+        let in_force = self.in_force.filter(|beacons| {
+            let is_over = |until_ms| now_ms >= until_ms;
+            self.flight.is_some()
+                && !self.beacons.is_time_to_look(now_ms)
+                && !is_over(beacons.current_until_ms)
+                && !beacons.previous.is_some_and(|(_, until)| is_over(until))
+        });
+        in_force.or_else(|| self.roll(now_ms).ok())
+    }
+
+    /// Steps 5 and 6 for all reports of the batch that are not recorded yet: one durable transaction, then the answers.
+    fn commit(&mut self, batch: &mut Batch) {
+        self.land();
+        let recording = self.recording(batch);
+        batch.by_device.clear();
+        if let Some(mut recording) = recording {
+            recording.run(self.store.get());
+            self.answer_all(recording, &mut batch.verdicts);
+        }
+    }
+
+    /// Waits for the batch that is being recorded, if there is one, and answers its reports.
+    fn land(&mut self) {
+        let Some(mut flight) = self.flight.take() else {
+            return;
+        };
+        self.store.get();
+        if let Some(recording) = self.store.recorded() {
+            self.answer_all(recording, &mut flight.verdicts);
+        }
+        self.ended.push_back(flight.verdicts);
+    }
+
+    /// Records whatever has been gathered. What is gathered rests on what this process knew of the devices, so it goes before
+    /// anything changes that.
+    pub(crate) fn rest(&mut self) {
+        if self.flight.is_none() && self.gathered.matched.is_empty() {
+            return;
+        }
+        let mut batch = std::mem::take(&mut self.gathered);
+        self.commit(&mut batch);
+        self.gathered = batch;
+    }
+
+    /// Takes reports out of the batch that are verified and must not be recorded after all.
+    fn refuse(
+        &mut self,
+        batch: &mut Batch,
+        outcome: Outcome,
+        is_refused: impl Fn(&Matched) -> bool,
+    ) {
+        if !batch.matched.iter().any(&is_refused) {
+            return;
+        }
+        batch.by_device.clear();
+        for matched in std::mem::take(&mut batch.matched) {
+            if !is_refused(&matched) {
+                batch.by_device.insert(matched.index, batch.matched.len());
+                batch.matched.push(matched);
+                continue;
+            }
+            let refused = Judged {
+                outcome,
+                form: Some(matched.form),
+                device_id: None,
+            };
+            for at in [matched.at].into_iter().chain(matched.copies) {
+                self.note(batch.now_ms, &matched.source, &refused);
+                if let Some(slot) = batch.verdicts.get_mut(at) {
+                    *slot = Verdict::Silence(refused.outcome);
+                }
+            }
+        }
     }
 }
 
-fn same_report(a: &Matched, b: &Matched) -> bool {
-    a.epoch == b.epoch && a.opened.tag1 == b.opened.tag1
+impl Pipelined for Adm {
+    fn gather(&mut self, now_ms: i64, reports: &[DoaReport<'_>]) {
+        if self.flight.is_none() && self.gathered.matched.is_empty() {
+            self.follow();
+        }
+        let mut batch = std::mem::take(&mut self.gathered);
+        self.gather_into(now_ms, reports, &mut batch);
+        self.gathered = batch;
+    }
+
+    fn record(&mut self) {
+        self.land();
+        let mut batch = std::mem::take(&mut self.gathered);
+        // What was gathered while the batch before was recorded was verified before this.
+        let changed = self.follow_up();
+        self.refuse(&mut batch, Outcome::DeviceChanged, |matched| {
+            changed.contains(&matched.row)
+        });
+        self.events.flush(self.store.get(), batch.now_ms);
+        match self.recording(&mut batch) {
+            None => self.ended.push_back(batch.verdicts),
+            Some(recording) => {
+                self.flight = Some(Flight {
+                    by_device: batch.by_device,
+                    reports: recording.reports(),
+                    verdicts: batch.verdicts,
+                });
+                self.store.record(recording);
+            }
+        }
+    }
+
+    fn recorded(&mut self, wait: bool) -> Option<Vec<Verdict>> {
+        if self.ended.is_empty() && (wait || self.store.is_here()) {
+            self.land();
+        }
+        self.ended.pop_front()
+    }
+
+    fn wake_with(&mut self, wake: Wake) {
+        self.store.wake_with(wake);
+    }
+}
+
+fn is_same(epoch: u32, tag1: &Tag, matched: &Matched) -> bool {
+    epoch == matched.epoch && *tag1 == matched.opened.tag1
 }

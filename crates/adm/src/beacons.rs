@@ -46,6 +46,11 @@ impl BeaconSource {
         Self::of(config, row, kek)
     }
 
+    /// Whether it is time to look what other processes have begun, or this one has to begin an epoch early.
+    pub(crate) const fn is_time_to_look(&self, now_ms: i64) -> bool {
+        self.is_doubted || now_ms.abs_diff(self.looked_ms) >= LOOK_MS
+    }
+
     /// The beacons in force at `now_ms`.
     pub(crate) fn at(
         &mut self,
@@ -55,7 +60,7 @@ impl BeaconSource {
         entropy: &mut Entropy,
         now_ms: i64,
     ) -> Result<Beacons, OpenError> {
-        if now_ms.abs_diff(self.looked_ms) >= LOOK_MS {
+        if self.is_time_to_look(now_ms) {
             self.looked_ms = now_ms;
             // A store that fails here fails at the records too, and there it counts.
             if let Ok(Some(row)) = store.chain(config.snid.octets()) {
@@ -123,6 +128,11 @@ impl BeaconSource {
     /// accepted might be accepted again.
     pub(crate) const fn doubt(&mut self) {
         self.is_doubted = true;
+    }
+
+    /// Whether it is so, and the next epoch has not begun yet.
+    pub(crate) const fn is_doubted(&self) -> bool {
+        self.is_doubted
     }
 
     /// Follows what another process has begun. One that began an epoch early had reason to distrust those before.

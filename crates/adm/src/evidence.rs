@@ -146,12 +146,12 @@ impl Adm {
     /// # Errors
     /// [`OpenError::Store`].
     pub fn checkpoint(&mut self, now_ms: i64) -> Result<Option<CheckpointRow>, OpenError> {
-        self.evidence.sign(self.store.as_mut(), now_ms, true)
+        self.evidence.sign(self.store.get(), now_ms, true)
     }
 
     /// Signs if it is time. A store that fails is asked again at the next tick.
     pub(crate) fn checkpoint_if_due(&mut self, now_ms: i64) {
-        let _ = self.evidence.sign(self.store.as_mut(), now_ms, false);
+        let _ = self.evidence.sign(self.store.get(), now_ms, false);
     }
 
     /// The proof of a record's tag.

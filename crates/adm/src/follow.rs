@@ -1,5 +1,6 @@
 //! Following what other processes do to the devices of a shared store: imports, disabling, new keys, registrations.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use crate::{Adm, OpenError};
@@ -14,24 +15,33 @@ impl Adm {
     /// Called before each batch of reports and each step of a registration. What changes between that and the commit the
     /// store finds itself.
     pub(crate) fn follow(&mut self) {
+        self.rest();
+        self.follow_up();
+    }
+
+    /// As [`Adm::follow`], and returns the rows of the devices that have changed: the reports that were verified before must not
+    /// be recorded.
+    pub(crate) fn follow_up(&mut self) -> HashSet<i64> {
+        let mut changed = HashSet::new();
         loop {
-            match self.take_up_changes() {
+            match self.take_up_changes(&mut changed) {
                 // What this process did itself comes back as well, and costs little.
                 Ok(true) => {}
-                Ok(false) => return,
+                Ok(false) => return changed,
                 Err(error) => {
                     self.store_fault = Some(error.to_string());
-                    return;
+                    return changed;
                 }
             }
         }
     }
 
     /// Takes up the next changes. Returns whether there may be more and none of these was news.
-    fn take_up_changes(&mut self) -> Result<bool, OpenError> {
+    fn take_up_changes(&mut self, changed: &mut HashSet<i64>) -> Result<bool, OpenError> {
         let mut rows = Vec::new();
         let followed = self
             .store
+            .get()
             .device_changes(self.registry.followed, &mut |row| {
                 rows.push(row);
                 if rows.len() < CHANGES_MAX {
@@ -42,6 +52,7 @@ impl Adm {
             })?;
         let mut is_news = false;
         for row in &rows {
+            changed.insert(row.id);
             if !self.registry.has_key_of(row, &self.kek)? {
                 self.take_up(row)?;
                 is_news = true;

@@ -33,7 +33,7 @@ impl Adm {
         now_ms: i64,
     ) -> Result<(), ProvisionError> {
         let key = private(scheme, private_key).ok_or_else(no_key)?;
-        let mut entries = load_entries(&self.config, self.store.as_mut(), &self.kek)?;
+        let mut entries = load_entries(&self.config, self.store.get(), &self.kek)?;
         let mut kept = Zeroizing::new(Vec::with_capacity(entries.len() + ENTRY_OCTETS));
         for entry in entries.chunks_exact(ENTRY_OCTETS) {
             if entry.first() != Some(&key_id) {
@@ -47,12 +47,12 @@ impl Adm {
             snid: self.config.snid.octets(),
         };
         let wrapped = self.kek.wrap(&purpose, &kept, &mut self.entropy)?;
-        self.store.meta_set(META, &wrapped)?;
+        self.store.get().meta_set(META, &wrapped)?;
         self.home_network.add_key(key_id, key);
         let detail = format!("{{\"key_id\":{key_id}}}");
         self.events
             .say("home_network_key_set", Subject::default(), detail, now_ms);
-        self.events.flush(self.store.as_mut(), now_ms);
+        self.events.flush(self.store.get(), now_ms);
         Ok(())
     }
 

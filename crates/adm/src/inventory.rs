@@ -69,7 +69,7 @@ impl Nadm for Adm {
             .enumerate()
             .filter_map(|(at, (found, answer))| self.judge(now_ms, request, at, answer, found))
             .collect();
-        self.events.flush(self.store.as_mut(), now_ms);
+        self.events.flush(self.store.get(), now_ms);
         Ok(AuthenticationResponse {
             taken: answers.len(),
             sets,
@@ -108,7 +108,7 @@ impl Nadm for Adm {
     fn device_profile(&mut self, device_id: &[u8]) -> Result<DeviceProfile, NadmError> {
         self.follow();
         let index = self.index_of(device_id)?;
-        let row = self.store.device(device_id);
+        let row = self.store.get().device(device_id);
         let row = row.map_err(|error| NadmError::Failed(error.to_string()))?;
         let fleet = row.map(|row| row.fleet).unwrap_or_default();
         let last_known_aiotf = self.last_aiotfs.get(&index).copied();
@@ -271,6 +271,7 @@ impl Adm {
     fn index_of(&mut self, device_id: &[u8]) -> Result<Index, NadmError> {
         let row = self
             .store
+            .get()
             .device(device_id)
             .map_err(|error| NadmError::Failed(error.to_string()))?
             .ok_or(NadmError::UnknownDevice)?;

@@ -146,6 +146,7 @@ impl Adm {
         }
         let ids = self
             .store
+            .get()
             .commands_keep(&commands)
             .map_err(|error| match error {
                 StoreError::TooManyCommands { index } => {
@@ -161,7 +162,7 @@ impl Adm {
                 device: Some(command.device),
                 is_open: false,
             };
-            self.store.commands_for_each(&of_device, &mut |row| {
+            self.store.get().commands_for_each(&of_device, &mut |row| {
                 if ids.contains(&row.id) {
                     rows.push(row);
                 }
@@ -173,7 +174,7 @@ impl Adm {
         for row in &rows {
             self.say_of_command("command_kept", Severity::Info, row, now_ms);
         }
-        self.events.flush(self.store.as_mut(), now_ms);
+        self.events.flush(self.store.get(), now_ms);
         Ok(rows)
     }
 
@@ -182,10 +183,14 @@ impl Adm {
     /// # Errors
     /// [`KeepError::UnknownCommand`], [`KeepError::Ended`], [`KeepError::Store`].
     pub fn withdraw_command(&mut self, id: i64, now_ms: i64) -> Result<CommandRow, KeepError> {
-        match self.store.command_end(id, &CommandEnd::Withdrawn, now_ms)? {
+        match self
+            .store
+            .get()
+            .command_end(id, &CommandEnd::Withdrawn, now_ms)?
+        {
             CommandEnded::Now(row) => {
                 self.say_of_command("kept_command_withdrawn", Severity::Info, &row, now_ms);
-                self.events.flush(self.store.as_mut(), now_ms);
+                self.events.flush(self.store.get(), now_ms);
                 Ok(row)
             }
             CommandEnded::Before(row) => Err(KeepError::Ended {
@@ -199,7 +204,7 @@ impl Adm {
     /// The row id of a device that may report.
     fn may_be_told(&mut self, device_id: &[u8]) -> Result<i64, KeepError> {
         let device = format_device_id(device_id);
-        let Some(row) = self.store.device(device_id)? else {
+        let Some(row) = self.store.get().device(device_id)? else {
             return Err(KeepError::UnknownDevice(device));
         };
         let rule = if row.disabled {
@@ -214,7 +219,7 @@ impl Adm {
 
     /// Learns again which devices have commands.
     pub(crate) fn recall_kept(&mut self) -> Result<(), StoreError> {
-        self.kept = KeptCommands::load(self.store.as_mut())?;
+        self.kept = KeptCommands::load(self.store.get())?;
         Ok(())
     }
 
@@ -244,7 +249,7 @@ impl Adm {
     ) -> Option<KeptCommand> {
         for row in self.due_commands(device, now_ms).ok()? {
             // Another ADM, or an operator, may have been faster.
-            if self.store.command_give(row.id, record, now_ms).ok()? {
+            if self.store.get().command_give(row.id, record, now_ms).ok()? {
                 return to_give(&row);
             }
         }
@@ -276,7 +281,7 @@ impl Adm {
             device: Some(device),
             is_open: true,
         };
-        self.store.commands_for_each(&open, &mut |row| {
+        self.store.get().commands_for_each(&open, &mut |row| {
             if row.expires_ms > now_ms {
                 due.push(row);
             }
@@ -301,6 +306,7 @@ impl Adm {
         };
         let ended = self
             .store
+            .get()
             .command_end(id, &end, now_ms)
             .map_err(|error| NadmError::Failed(error.to_string()))?;
         let invalid = |field, rule| Err(NadmError::Invalid { field, rule });
@@ -341,7 +347,7 @@ impl Adm {
             }
             CommandState::Kept | CommandState::Given | CommandState::Withdrawn => {}
         }
-        self.events.flush(self.store.as_mut(), now_ms);
+        self.events.flush(self.store.get(), now_ms);
     }
 
     /// Ends the commands whose time is over. Of several ADMs that do so at once, one says it.
@@ -354,7 +360,7 @@ impl Adm {
             device: None,
             is_open: true,
         };
-        self.store.commands_for_each(&open, &mut |row| {
+        self.store.get().commands_for_each(&open, &mut |row| {
             if row.expires_ms <= now_ms {
                 over.push(row.id);
             }
@@ -362,7 +368,9 @@ impl Adm {
         })?;
         for id in over {
             if let CommandEnded::Now(row) =
-                self.store.command_end(id, &CommandEnd::Expired, now_ms)?
+                self.store
+                    .get()
+                    .command_end(id, &CommandEnd::Expired, now_ms)?
             {
                 self.take_end(&row, now_ms);
             }

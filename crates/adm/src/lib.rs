@@ -19,15 +19,16 @@ mod kek;
 mod kept;
 pub mod policy;
 mod provision;
+mod recorder;
 mod registration;
 mod registry;
 mod subscribers;
 mod tables;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use ambit_adm_api::{
-    AdmClient, AdmError, Beacons, ChallengeId, CommandOutcome, DoaReport, NadmError,
+    AdmClient, AdmError, Beacons, ChallengeId, CommandOutcome, DoaReport, NadmError, Pipelined,
     RegistrationStep, Tally, Verdict,
 };
 use ambit_protocol::{AreaId, Snid};
@@ -35,6 +36,7 @@ use ambit_store::{AlarmRow, Store, StoreError};
 use ambit_uicc::suci::HomeNetwork;
 use zeroize::Zeroizing;
 
+use authenticate::{Batch, Flight};
 use beacons::BeaconSource;
 use budget::SearchBudget;
 use events::EventLog;
@@ -42,6 +44,7 @@ use evidence::Evidence;
 use kek::Purpose;
 use kept::KeptCommands;
 use policy::Deployment;
+use recorder::Recorder;
 use registration::Challenges;
 use registry::{Index, Registry};
 use tables::{BeaconTable, CounterIndex};
@@ -182,7 +185,7 @@ const SLICE_DEVICES_MIN: usize = 1 << 16;
 /// An ADM with its store.
 pub struct Adm {
     config: AdmConfig,
-    store: Box<dyn Store>,
+    store: Recorder,
     kek: Kek,
     entropy: Entropy,
     registry: Registry,
@@ -207,6 +210,12 @@ pub struct Adm {
     tells_items: bool,
     /// Why the last batch could not be recorded.
     store_fault: Option<String>,
+    /// Reports that are verified and wait for the batch before them.
+    gathered: Batch,
+    /// The batch that is being recorded.
+    flight: Option<Flight>,
+    /// Verdicts of batches that are recorded, the oldest first.
+    ended: VecDeque<Vec<Verdict>>,
 }
 
 impl Adm {
@@ -251,7 +260,7 @@ impl Adm {
             events,
             evidence,
             config,
-            store,
+            store: Recorder::new(store),
             kek,
             entropy,
             registry,
@@ -264,12 +273,15 @@ impl Adm {
             last_aiotfs: HashMap::new(),
             tells_items: false,
             store_fault: None,
+            gathered: Batch::default(),
+            flight: None,
+            ended: VecDeque::new(),
         })
     }
 
     /// The store, for reading what is on record.
     pub fn store(&mut self) -> &mut dyn Store {
-        self.store.as_mut()
+        self.store.get()
     }
 
     /// Reports by outcome and form since the start.
@@ -308,7 +320,7 @@ impl Adm {
         for (kind, severity, subject, detail) in events {
             self.events.raise(kind, severity, subject, detail, now_ms);
         }
-        self.events.flush(self.store.as_mut(), now_ms);
+        self.events.flush(self.store.get(), now_ms);
     }
 
     /// The key that the secrets of subscriptions come from; made at the first call, one for all that share the store.
@@ -317,14 +329,14 @@ impl Adm {
     /// [`OpenError`]: the store's, the random source's, or the key does not open.
     pub fn delivery_key(&mut self) -> Result<Zeroizing<[u8; 32]>, OpenError> {
         const NAME: &str = "delivery_key";
-        let wrapped = match self.store.meta(NAME)? {
+        let wrapped = match self.store.get().meta(NAME)? {
             Some(wrapped) => wrapped,
             None => {
                 let mut key = Zeroizing::new([0; 32]);
                 (self.entropy)(&mut *key)?;
                 let purpose = Purpose::DeliveryKey;
                 let wrapped = self.kek.wrap(&purpose, &*key, &mut self.entropy)?;
-                self.store.meta_init(NAME, &wrapped)?
+                self.store.get().meta_init(NAME, &wrapped)?
             }
         };
         Ok(self.kek.unwrap::<32>(&Purpose::DeliveryKey, &wrapped)?)
@@ -340,7 +352,7 @@ impl Adm {
         by: &str,
         now_ms: i64,
     ) -> Result<Option<AlarmRow>, StoreError> {
-        let alarm = self.store.alarm_ack(id, by, now_ms)?;
+        let alarm = self.store.get().alarm_ack(id, by, now_ms)?;
         if let Some(AlarmRow {
             acked: Some((acked_ms, _)),
             device_id,
@@ -382,7 +394,7 @@ impl Adm {
             .beacons
             .at(
                 &self.config,
-                self.store.as_mut(),
+                self.store.get(),
                 &self.kek,
                 &mut self.entropy,
                 now_ms,
@@ -455,7 +467,7 @@ impl AdmClient for Adm {
     ) {
         self.follow();
         self.authenticate_batch(now_ms, reports, verdicts);
-        self.events.flush(self.store.as_mut(), now_ms);
+        self.events.flush(self.store.get(), now_ms);
     }
 
     fn tell_items(&mut self, on: bool) {
@@ -465,7 +477,7 @@ impl AdmClient for Adm {
     fn register(&mut self, now_ms: i64, request: &DoaReport<'_>) -> RegistrationStep {
         self.follow();
         let step = self.register_one(now_ms, request);
-        self.events.flush(self.store.as_mut(), now_ms);
+        self.events.flush(self.store.get(), now_ms);
         step
     }
 
@@ -477,7 +489,7 @@ impl AdmClient for Adm {
     ) -> RegistrationStep {
         self.follow();
         let step = self.respond_one(now_ms, challenge, response);
-        self.events.flush(self.store.as_mut(), now_ms);
+        self.events.flush(self.store.get(), now_ms);
         step
     }
 
@@ -498,8 +510,12 @@ impl AdmClient for Adm {
         // What could not be ended now is tried again at the next tick.
         let _ = self.expire_commands(now_ms);
         self.events.release(now_ms);
-        self.events.flush(self.store.as_mut(), now_ms);
+        self.events.flush(self.store.get(), now_ms);
         self.checkpoint_if_due(now_ms);
+    }
+
+    fn pipelined(&mut self) -> Option<&mut dyn Pipelined> {
+        Some(self)
     }
 }
 

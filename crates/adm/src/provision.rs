@@ -140,6 +140,7 @@ impl Adm {
             .collect();
         let ids = self
             .store
+            .get()
             .devices_insert(&rows)
             .map_err(|error| match error {
                 StoreError::DeviceExists { index, device_id } => ProvisionError::DeviceExists {
@@ -174,7 +175,7 @@ impl Adm {
         let detail = format!("{{\"devices\":{}}}", devices.len());
         self.events
             .say("devices_imported", Subject::default(), detail, now_ms);
-        self.events.flush(self.store.as_mut(), now_ms);
+        self.events.flush(self.store.get(), now_ms);
         Ok(generated)
     }
 
@@ -209,7 +210,7 @@ impl Adm {
         let row = self.device_row(device_id)?;
         let is_change = row.disabled != disabled;
         if is_change {
-            self.store.device_set_disabled(row.id, disabled)?;
+            self.store.get().device_set_disabled(row.id, disabled)?;
         }
         // Also when the store says so already: another process may have written it.
         if let Some(index) = self.registry.index_of(row.id) {
@@ -233,7 +234,7 @@ impl Adm {
         }
         let key = self.generate_key()?;
         let wrapped_key = self.wrap_key(device_id, &key)?;
-        let key_version = self.store.device_set_key(row.id, &wrapped_key)?;
+        let key_version = self.store.get().device_set_key(row.id, &wrapped_key)?;
         self.take_up(&DeviceRow {
             wrapped_key,
             key_version,
@@ -249,14 +250,14 @@ impl Adm {
     /// # Errors
     /// [`ProvisionError::UnknownDevice`], or the store failed.
     pub fn device_row(&mut self, device_id: &[u8]) -> Result<DeviceRow, ProvisionError> {
-        let row = self.store.device(device_id)?;
+        let row = self.store.get().device(device_id)?;
         row.ok_or_else(|| ProvisionError::UnknownDevice(format_device_id(device_id)))
     }
 
     /// Writes out what rate limiting still holds back, and signs the evidence. For a clean end.
     pub fn close(&mut self, now_ms: i64) {
         self.events.release_all(now_ms);
-        self.events.flush(self.store.as_mut(), now_ms);
+        self.events.flush(self.store.get(), now_ms);
         // What cannot be signed now is signed at the next start.
         let _ = self.checkpoint(now_ms);
     }
@@ -297,7 +298,7 @@ impl Adm {
             ..Subject::default()
         };
         self.events.say(kind, subject, "{}".into(), now_ms);
-        self.events.flush(self.store.as_mut(), now_ms);
+        self.events.flush(self.store.get(), now_ms);
     }
 }
 

@@ -26,7 +26,7 @@ use ambit_store::{Insert, NewRecord, Registered, StoreError};
 use subtle::ConstantTimeEq;
 
 use crate::Adm;
-use crate::authenticate::Judged;
+use crate::authenticate::{Judged, Source};
 use crate::policy::CredentialKind;
 use challenges::Open;
 
@@ -107,6 +107,7 @@ impl Adm {
             .ok_or(silent(Outcome::SuciRefused))?;
         let row = self
             .store
+            .get()
             .subscriber(&supi)
             .map_err(|_| silent(Outcome::StoreFailed))?
             .ok_or(silent(Outcome::SuciRefused))?
@@ -149,7 +150,7 @@ impl Adm {
     fn issue(&mut self, now_ms: i64, who: &Registrant<'_>) -> Result<RegistrationStep, Refused> {
         let refused = |outcome| Refused(outcome, Some(who.device_id.clone()));
         let failed = |_| refused(Outcome::StoreFailed);
-        let account = self.store.subscriber(&who.supi).map_err(failed)?;
+        let account = self.store.get().subscriber(&who.supi).map_err(failed)?;
         let account = account.ok_or_else(|| refused(Outcome::SuciRefused))?;
         let secrets = self
             .open_secrets(&who.device_id, &account)
@@ -165,6 +166,7 @@ impl Adm {
         (self.entropy)(&mut id).map_err(|_| refused(Outcome::StoreFailed))?;
         let challenge = self
             .store
+            .get()
             .sqn_allocate(who.row)
             .map_err(|error| match error {
                 StoreError::SqnExhausted { .. } => refused(Outcome::SqnExhausted),
@@ -261,6 +263,7 @@ impl Adm {
         who.resyncs += 1;
         let account = self
             .store
+            .get()
             .subscriber(&who.supi)
             .map_err(|_| refused(Outcome::StoreFailed))?
             .ok_or_else(|| refused(Outcome::SuciRefused))?;
@@ -272,6 +275,7 @@ impl Adm {
         let [a, b, c, d, e, f] = sqn_ms;
         let sqn_ms = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
         self.store
+            .get()
             .sqn_resync(who.row, sqn_ms)
             .map_err(|_| refused(Outcome::StoreFailed))?;
         self.challenges.remove(id);
@@ -335,7 +339,7 @@ impl Adm {
             wrapped_key: &wrapped_key,
             key_until_ms: now_ms.saturating_add(lifetime_ms),
         };
-        let stored = self.store.registration_commit(&record, &registered);
+        let stored = self.store.get().registration_commit(&record, &registered);
         self.store_fault = stored.as_ref().err().map(ToString::to_string);
         if let Err(StoreError::WentBack { first }) = &stored {
             self.store_went_back(*first, now_ms);
@@ -345,6 +349,7 @@ impl Adm {
             Insert::New { .. } => {
                 let stored = self
                     .store
+                    .get()
                     .device(&device_id)
                     .map_err(|_| Outcome::StoreFailed)?;
                 if let Some(stored) = stored {
@@ -422,7 +427,7 @@ impl Adm {
             form: Some(Form::Aka),
             device_id,
         };
-        self.note(now_ms, report, &judged);
+        self.note(now_ms, &Source::of(report), &judged);
         step
     }
 }

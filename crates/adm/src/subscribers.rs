@@ -66,6 +66,7 @@ impl Adm {
             })
             .collect();
         self.store
+            .get()
             .subscribers_insert(&rows, &accounts)
             .map_err(|error| match error {
                 StoreError::DeviceExists { index, device_id } => ProvisionError::DeviceExists {
@@ -87,7 +88,7 @@ impl Adm {
         );
         self.events
             .say("devices_imported", Subject::default(), detail, now_ms);
-        self.events.flush(self.store.as_mut(), now_ms);
+        self.events.flush(self.store.get(), now_ms);
         Ok(())
     }
 

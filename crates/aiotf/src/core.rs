@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
 use ambit_adm_api::{
-    AdmClient, Beacons, DoaItem, DoaReport, Outcome, Tally, Verdict, is_registration_request,
+    AdmClient, Beacons, DoaItem, DoaReport, Outcome, Tally, Verdict, Wake, is_registration_request,
 };
 use ambit_ngap::{
     Cause, CommandRequests, FromGnb, GnbId, MessageKind, NgapError, ReaderReport, ToGnb,
@@ -67,6 +67,10 @@ pub struct Aiotf<A> {
     next_tick_ms: i64,
     connections: BTreeMap<ConnectionId, Connection>,
     queue: ReportQueue,
+    /// Reports that the ADM has verified, or refused, and does not record yet.
+    gathered: Gathered,
+    /// Those that it is recording.
+    recording: Option<Gathered>,
     exchanges: Exchanges,
     terminated: Terminated,
     accepted: Accepted,
@@ -77,8 +81,18 @@ pub struct Aiotf<A> {
     counts: BTreeMap<&'static str, u64>,
 }
 
+/// Reports that go on record together, and the time on their records.
+#[derive(Default)]
+struct Gathered {
+    reports: Vec<Pending>,
+    now_ms: i64,
+}
+
 /// How often the ADM does its housekeeping.
 const TICK_MS: i64 = 1000;
+
+/// Reports that gather while others are recorded. Beyond, [`Aiotf::proceed`] waits.
+const GATHERED_MAX: usize = 512;
 
 /// How long after a failure of the ADM beacons are asked for again.
 const ADM_RETRY_MS: i64 = 1000;
@@ -94,6 +108,8 @@ impl<A: AdmClient> Aiotf<A> {
             next_tick_ms: now_ms,
             connections: BTreeMap::new(),
             queue: ReportQueue::default(),
+            gathered: Gathered::default(),
+            recording: None,
             exchanges: Exchanges::default(),
             terminated: Terminated::default(),
             accepted: Accepted::default(),
@@ -203,25 +219,91 @@ impl<A: AdmClient> Aiotf<A> {
         self.drive(now_ms);
     }
 
+    /// As [`Aiotf::flush`], but does not wait while the ADM records, unless many reports have gathered meanwhile: the ACCEPTs come
+    /// with a later call. Where the ADM is not [pipelined](AdmClient::pipelined), the same as [`Aiotf::flush`].
+    pub fn proceed(&mut self, now_ms: i64) {
+        if self.adm.pipelined().is_none() {
+            return self.flush(now_ms);
+        }
+        if self.queue.len() > 0 {
+            let mut batch = self.queue.take_batch();
+            self.adm.tell_items(self.accepted.is_wanted);
+            if let Some(adm) = self.adm.pipelined() {
+                adm.gather(now_ms, &doa_reports(&batch));
+            }
+            self.gathered.reports.append(&mut batch);
+            self.gathered.now_ms = now_ms;
+            self.queue.recycle(batch);
+        }
+        self.collect(self.gathered.reports.len() >= GATHERED_MAX);
+        self.drive(now_ms);
+    }
+
+    /// Waits for all that the ADM has begun to record.
+    pub fn settle(&mut self) {
+        while self.recording.is_some() || !self.gathered.reports.is_empty() {
+            self.collect(true);
+        }
+    }
+
+    /// Has somebody told when ACCEPTs are due: [`Aiotf::proceed`] is to be called then.
+    pub fn wake_with(&mut self, wake: Wake) {
+        if let Some(adm) = self.adm.pipelined() {
+            adm.wake_with(wake);
+        }
+    }
+
+    /// Answers what the ADM has recorded, and has it record what was gathered meanwhile.
+    fn collect(&mut self, mut wait: bool) {
+        loop {
+            let Some(adm) = self.adm.pipelined() else {
+                return;
+            };
+            let verdicts = match &self.recording {
+                Some(_) => match adm.recorded(wait) {
+                    Some(verdicts) => verdicts,
+                    None => return,
+                },
+                None => Vec::new(),
+            };
+            // The next batch first: answering takes its time, in which it is recorded.
+            let recorded = self.recording.take().unwrap_or_default();
+            if !self.gathered.reports.is_empty() {
+                adm.record();
+                self.recording = Some(std::mem::take(&mut self.gathered));
+            }
+            let verdicts = verdicts.into_iter();
+            self.answer(&recorded.reports, verdicts, recorded.now_ms);
+            if self.recording.is_none() {
+                return;
+            }
+            wait = false;
+        }
+    }
+
     fn flush_reports(&mut self, now_ms: i64) {
+        self.settle();
         if self.queue.len() == 0 {
             return;
         }
         let batch = self.queue.take_batch();
-        let reports: Vec<DoaReport<'_>> = batch
-            .iter()
-            .map(|report| DoaReport {
-                nas: report.nas.octets(),
-                rand_n: report.rand_n,
-                area_id: report.area_id,
-                gnb_id: report.gnb_id,
-                reader_index: report.reader_index,
-            })
-            .collect();
         let mut verdicts = std::mem::take(&mut self.verdicts);
         self.adm.tell_items(self.accepted.is_wanted);
-        self.adm.authenticate(now_ms, &reports, &mut verdicts);
-        for (report, verdict) in batch.iter().zip(verdicts.drain(..)) {
+        self.adm
+            .authenticate(now_ms, &doa_reports(&batch), &mut verdicts);
+        self.answer(&batch, verdicts.drain(..), now_ms);
+        self.verdicts = verdicts;
+        self.queue.recycle(batch);
+    }
+
+    /// Counts reports, and sends the ACCEPTs of those that are on record.
+    fn answer(
+        &mut self,
+        reports: &[Pending],
+        verdicts: impl Iterator<Item = Verdict>,
+        now_ms: i64,
+    ) {
+        for (report, verdict) in reports.iter().zip(verdicts) {
             self.reports.count(verdict.outcome(), report.nas.form());
             if let Verdict::Accept {
                 nas,
@@ -236,12 +318,15 @@ impl<A: AdmClient> Aiotf<A> {
                     reader_index: report.reader_index,
                 };
                 self.note_accepted(item, place, now_ms);
+                if !self.connections.contains_key(&report.connection) {
+                    // Gone while it was recorded: the device repeats its report.
+                    self.count("accept_undeliverable");
+                    continue;
+                }
                 let peer = (report.connection, report.device_ngap_id);
                 self.send_accept(peer, (report.correlation, place), &nas, follow_on, now_ms);
             }
         }
-        self.verdicts = verdicts;
-        self.queue.recycle(batch);
     }
 
     /// Keeps what a new report said for whoever watches.
@@ -259,8 +344,9 @@ impl<A: AdmClient> Aiotf<A> {
         }
     }
 
-    /// The ADM behind this AIOTF, for administration in the same process.
+    /// The ADM behind this AIOTF, for administration in the same process. It has nothing left to record.
     pub fn adm(&mut self) -> &mut A {
+        self.settle();
         &mut self.adm
     }
 
@@ -546,6 +632,17 @@ impl<A: AdmClient> Aiotf<A> {
     fn count(&mut self, name: &'static str) {
         *self.counts.entry(name).or_default() += 1;
     }
+}
+
+fn doa_reports(batch: &[Pending]) -> Vec<DoaReport<'_>> {
+    let reports = batch.iter().map(|report| DoaReport {
+        nas: report.nas.octets(),
+        rand_n: report.rand_n,
+        area_id: report.area_id,
+        gnb_id: report.gnb_id,
+        reader_index: report.reader_index,
+    });
+    reports.collect()
 }
 
 fn is_challenge_answer(nas: &[u8]) -> bool {

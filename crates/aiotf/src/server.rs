@@ -42,7 +42,7 @@ const STOP_WAIT: Duration = Duration::from_secs(3);
 const INPUTS_PER_TURN_MAX: usize = 256;
 
 /// Reports after which it takes in no more reads: their ACCEPTs go out together, so each waits for all of them.
-const REPORTS_PER_TURN: usize = 1024;
+const REPORTS_PER_TURN: usize = 512;
 
 /// How long a new connection may take to send its first PDU.
 const FIRST_PDU_WAIT: Duration = Duration::from_secs(10);
@@ -91,6 +91,8 @@ enum Input<A> {
     Call(Call<A>),
     Request(ServiceRequest, Reply, Requester),
     Watch(Watcher),
+    /// ACCEPTs are due.
+    Recorded,
     Stop,
 }
 
@@ -117,6 +119,10 @@ impl<A: AdmClient + Send + 'static> Server<A> {
         let local_addr = listener.local_addr()?;
         let (inputs, received) = mpsc::sync_channel(INPUTS_MAX);
         let stopping = Arc::new(AtomicBool::new(false));
+        let mut aiotf = aiotf;
+        let woken = inputs.clone();
+        // While reads wait, the engine comes by without being told.
+        aiotf.wake_with(Box::new(move || drop(woken.try_send(Input::Recorded))));
         let engine = thread::Builder::new()
             .name("aiotf".into())
             .spawn(move || run_engine(aiotf, &received, observer))?;
@@ -356,6 +362,7 @@ fn run_engine<A: AdmClient>(
                     let _ = reply.send(taken);
                 }
                 Input::Watch(new) => watcher = Some(new),
+                Input::Recorded => {}
                 Input::Stop => is_stopping = true,
             }
             if aiotf.pending_reports().saturating_sub(waiting) >= REPORTS_PER_TURN {
@@ -369,7 +376,10 @@ fn run_engine<A: AdmClient>(
         for id in given_up(&requesters) {
             aiotf.cancel(id, now_ms);
         }
-        aiotf.flush(now_ms);
+        aiotf.proceed(now_ms);
+        if is_stopping {
+            aiotf.settle();
+        }
         deliver(&mut aiotf, &mut peers, observer.as_mut());
         notify(&mut aiotf, &mut requesters, now_ms);
         while let Some(report) = aiotf.poll_accepted() {

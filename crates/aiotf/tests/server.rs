@@ -275,6 +275,22 @@ fn stop_answers_what_was_under_way() {
     assert_eq!(engine.call(|_| ()), Err(Stopped));
 }
 
+/// The same of an ADM that records beside: nobody tells the engine of the end.
+#[test]
+fn stop_answers_what_was_being_recorded() {
+    let adm = ScriptedAdm::slow();
+    let server = start(&adm);
+    let (mut client, correlation) = Client::set_up(&server, gnb(1));
+    client.send(&[report_of(gnb(1), correlation, 1)]);
+    while adm.heard().is_empty() {
+        std::thread::yield_now();
+    }
+    let mut aiotf = server.stop().unwrap();
+    client.receive_accept(1);
+    assert_eq!(client.receive(), None);
+    assert!(aiotf.poll_output().is_none());
+}
+
 #[test]
 fn stop_does_not_wait_for_gnbs_that_say_nothing() {
     let adm = ScriptedAdm::steady();

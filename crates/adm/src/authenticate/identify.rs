@@ -6,7 +6,7 @@ use ambit_protocol::wire::{ReportId, ReportView};
 use ambit_protocol::{Form, TagLen};
 use ambit_search::{Kernel, Opened, Query, Sealed};
 
-use super::{Judged, Matched, Nonce};
+use super::{Judged, Matched, Nonce, Source};
 use crate::Adm;
 use crate::registry::{Device, Index, Population, Wanted};
 use crate::tables::widen;
@@ -209,6 +209,7 @@ impl Adm {
                     };
                     found = Some(Matched {
                         at: 0,
+                        source: Source::of(report),
                         index: candidate.index,
                         row: device.row,
                         form,
@@ -230,7 +231,7 @@ impl Adm {
                         .zip(table)
                         .is_some_and(|(t_id, table)| table.count_failure(t_id))
                     {
-                        self.event(now_ms, report, &refuse(Outcome::TIdLocked));
+                        self.event(now_ms, &Source::of(report), &refuse(Outcome::TIdLocked));
                     }
                 }
                 None => {}

@@ -2,51 +2,132 @@
 
 use std::collections::HashMap;
 
-use ambit_adm_api::{
-    AcceptPdu, DoaItem, DoaReport, FollowOn, KeptCommand, Outcome, SessionKey, Verdict,
-};
+use ambit_adm_api::{AcceptPdu, DoaItem, FollowOn, KeptCommand, Outcome, SessionKey, Verdict};
 use ambit_protocol::exchange::empty_accept;
+use ambit_protocol::seal::Tag;
 use ambit_protocol::wire::AcceptStatus;
 use ambit_protocol::{Cause, Exchange, Form, KAiotf, WireError};
-use ambit_store::{Insert, NewRecord, StoreError};
+use ambit_store::{Insert, NewRecord, Store, StoreError};
 
-use super::{Judged, Matched};
+use super::{Batch, Judged, Matched, Source};
 use crate::Adm;
 use crate::events::{Severity, Subject};
 use crate::registry::{Index, REPEAT_MS, RecentItems};
 
-impl Adm {
-    /// Steps 5 and 6 for all matched reports so far: one durable transaction, then the answers.
-    pub(super) fn commit(
-        &mut self,
-        now_ms: i64,
-        reports: &[DoaReport<'_>],
-        batch: &mut Vec<Matched>,
-        verdicts: &mut [Verdict],
-    ) {
-        if batch.is_empty() {
-            return;
+/// The records of a batch on their way: what goes to the store, and what it says.
+pub(crate) struct Recording {
+    now_ms: i64,
+    /// From when on what other processes have recorded counts.
+    since_epoch: u32,
+    matched: Vec<Matched>,
+    /// Permanent IDs of the devices, one after the other, and where each ends.
+    device_ids: Vec<u8>,
+    ends: Vec<usize>,
+    /// Items of devices that other processes have recorded.
+    recalled: HashMap<i64, RecentItems>,
+    outcomes: Vec<Insert>,
+    stored: Result<(), StoreError>,
+}
+
+impl Recording {
+    /// Goes to the store: one durable transaction.
+    pub(crate) fn run(&mut self, store: &mut dyn Store) {
+        let recalled = self.recall(store);
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        self.stored = recalled.and_then(|()| {
+            let mut device_ids = self.device_ids.as_slice();
+            let mut from = 0;
+            let with_ids = self.matched.iter().zip(&self.ends).map(|(matched, end)| {
+                let (id, rest) = device_ids.split_at_checked(end - from).unwrap_or_default();
+                (device_ids, from) = (rest, *end);
+                record(self.now_ms, matched, id)
+            });
+            let records: Vec<NewRecord<'_>> = with_ids.collect();
+            store.accept(&records, &mut outcomes)
+        });
+        self.outcomes = outcomes;
+    }
+
+    /// Learns which items of these devices other processes have recorded, where the store is shared: network rule 3 goes by
+    /// what is on record, not by who heard it.
+    fn recall(&mut self, store: &mut dyn Store) -> Result<(), StoreError> {
+        let devices: Vec<i64> = self.matched.iter().map(|matched| matched.row).collect();
+        let since_ms = self.now_ms.saturating_sub(REPEAT_MS);
+        let recalled = &mut self.recalled;
+        store.records_by_others(&devices, self.since_epoch, since_ms, &mut |record| {
+            let items = recalled.entry(record.device).or_default();
+            let cause = Cause::from_number(record.cause);
+            items.record(cause, record.seq, record.time_ms);
+        })?;
+        if self.recalled.is_empty() {
+            return Ok(());
         }
-        let recalled = self.recall(batch, now_ms);
-        let records: Vec<NewRecord<'_>> = batch
-            .iter()
-            .filter_map(|matched| {
-                let device = self.registry.get(matched.index)?;
-                let report = reports.get(matched.at)?;
-                Some(record(now_ms, report, matched, device.device_id))
-            })
-            .collect();
-        let mut outcomes = Vec::with_capacity(records.len());
-        let stored = recalled.and_then(|()| self.store.accept(&records, &mut outcomes));
-        drop(records);
+        for matched in &mut self.matched {
+            if let Some(items) = self.recalled.get(&matched.row) {
+                matched.repeat = items.is_repeat(matched.cause, matched.seq, self.now_ms);
+            }
+        }
+        Ok(())
+    }
+
+    /// Epoch and TAG1 of each report.
+    pub(super) fn reports(&self) -> Vec<(u32, Tag)> {
+        let reports = self.matched.iter();
+        let reports = reports.map(|matched| (matched.epoch, matched.opened.tag1));
+        reports.collect()
+    }
+}
+
+impl Adm {
+    /// Takes what a batch has to record; `None` when it has nothing.
+    pub(super) fn recording(&mut self, batch: &mut Batch) -> Option<Recording> {
+        if self.beacons.is_doubted() {
+            // Found when the batch before was recorded: its RAND_n does not count any more.
+            self.refuse(batch, Outcome::StoreFailed, |_| true);
+        }
+        let matched = std::mem::take(&mut batch.matched);
+        if matched.is_empty() {
+            return None;
+        }
+        let mut device_ids = Vec::new();
+        let mut ends = Vec::with_capacity(matched.len());
+        for matched in &matched {
+            if let Some(device) = self.registry.get(matched.index) {
+                device_ids.extend_from_slice(device.device_id);
+            }
+            ends.push(device_ids.len());
+        }
+        let hour = u32::try_from(REPEAT_MS / 1000).unwrap_or(u32::MAX) / self.config.period_s + 2;
+        Some(Recording {
+            now_ms: batch.now_ms,
+            since_epoch: self.beacons.issued().saturating_sub(hour),
+            outcomes: Vec::with_capacity(matched.len()),
+            matched,
+            device_ids,
+            ends,
+            recalled: HashMap::new(),
+            stored: Ok(()),
+        })
+    }
+
+    /// Step 6: what the store says of each report, in memory and to its device.
+    pub(super) fn answer_all(&mut self, recording: Recording, verdicts: &mut [Verdict]) {
+        let Recording {
+            now_ms,
+            matched: batch,
+            recalled,
+            outcomes,
+            stored,
+            ..
+        } = recording;
         if let Err(StoreError::WentBack { first }) = &stored {
             self.store_went_back(*first, now_ms);
         }
         self.store_fault = stored.as_ref().err().map(ToString::to_string);
-        for (place, matched) in batch.drain(..).enumerate() {
-            let Some(report) = reports.get(matched.at) else {
-                continue;
-            };
+        for (place, matched) in batch.into_iter().enumerate() {
+            if let Some(items) = recalled.get(&matched.row) {
+                self.registry.set_items(matched.index, items);
+            }
             let insert = if stored.is_ok() {
                 outcomes.get(place)
             } else {
@@ -81,7 +162,7 @@ impl Adm {
                     .then(|| Some(self.registry.get(matched.index)?.device_id.into()))
                     .flatten(),
             };
-            self.note(now_ms, report, &judged);
+            self.note(now_ms, &matched.source, &judged);
             let mut item = self.told(outcome, &matched);
             let command = self.command_with(&matched, insert, p2, now_ms);
             let answered = [matched.at]
@@ -103,32 +184,6 @@ impl Adm {
                 }
             }
         }
-    }
-
-    /// Learns which items of these devices other processes have recorded, where the store is shared: network rule 3 goes by
-    /// what is on record, not by who heard it.
-    fn recall(&mut self, batch: &mut [Matched], now_ms: i64) -> Result<(), StoreError> {
-        let devices: Vec<i64> = batch.iter().map(|matched| matched.row).collect();
-        let since_ms = now_ms.saturating_sub(REPEAT_MS);
-        let hour = u32::try_from(REPEAT_MS / 1000).unwrap_or(u32::MAX) / self.config.period_s + 2;
-        let since_epoch = self.beacons.issued().saturating_sub(hour);
-        let mut recalled: HashMap<i64, RecentItems> = HashMap::new();
-        self.store
-            .records_by_others(&devices, since_epoch, since_ms, &mut |record| {
-                let items = recalled.entry(record.device).or_default();
-                let cause = Cause::from_number(record.cause);
-                items.record(cause, record.seq, record.time_ms);
-            })?;
-        if recalled.is_empty() {
-            return Ok(());
-        }
-        for matched in batch {
-            if let Some(items) = recalled.remove(&matched.row) {
-                self.registry.set_items(matched.index, &items);
-            }
-            self.mark_repeat(matched, now_ms);
-        }
-        Ok(())
     }
 
     /// The store has lost records that were accepted. Reports of this epoch and the one before could be accepted again, so
@@ -223,12 +278,12 @@ impl Adm {
     }
 
     /// Counts a report and raises the event that its outcome asks for.
-    pub(crate) fn note(&mut self, now_ms: i64, report: &DoaReport<'_>, judged: &Judged) {
+    pub(crate) fn note(&mut self, now_ms: i64, source: &Source, judged: &Judged) {
         self.tally.count(judged.outcome, judged.form);
-        self.event(now_ms, report, judged);
+        self.event(now_ms, source, judged);
     }
 
-    pub(super) fn event(&mut self, now_ms: i64, report: &DoaReport<'_>, judged: &Judged) {
+    pub(super) fn event(&mut self, now_ms: i64, source: &Source, judged: &Judged) {
         let severity = match judged.outcome {
             Outcome::AcceptedNew
             | Outcome::AcceptedRepeat
@@ -256,9 +311,9 @@ impl Adm {
         };
         let subject = Subject {
             device_id: judged.device_id.clone(),
-            area_id: Some(report.area_id),
-            gnb_id: Some(report.gnb_id),
-            reader_index: Some(report.reader_index),
+            area_id: Some(source.area_id),
+            gnb_id: Some(source.gnb_id),
+            reader_index: Some(source.reader_index),
             form: judged.form.map(Form::name),
         };
         self.events
@@ -273,12 +328,7 @@ const fn is_accepted(outcome: Outcome) -> bool {
     )
 }
 
-fn record<'a>(
-    now_ms: i64,
-    report: &DoaReport<'_>,
-    matched: &'a Matched,
-    device_id: &'a [u8],
-) -> NewRecord<'a> {
+fn record<'a>(now_ms: i64, matched: &'a Matched, device_id: &'a [u8]) -> NewRecord<'a> {
     let (_, data) = matched
         .opened
         .plaintext
@@ -291,7 +341,7 @@ fn record<'a>(
         epoch: matched.epoch,
         tag1: matched.opened.tag1.as_slice(),
         form: matched.form.number(),
-        area_id: *report.area_id.octets(),
+        area_id: *matched.source.area_id.octets(),
         nonce: matched.nonce.octets(),
         cause: matched.cause.number(),
         seq: matched.seq,
@@ -299,8 +349,8 @@ fn record<'a>(
         accept: &matched.p2,
         time_ms: now_ms,
         repeat: matched.repeat,
-        gnb_id: report.gnb_id,
-        reader_index: report.reader_index,
+        gnb_id: matched.source.gnb_id,
+        reader_index: matched.source.reader_index,
         counter: matched.nonce.counter(),
     }
 }

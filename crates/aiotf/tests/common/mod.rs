@@ -81,6 +81,14 @@ pub struct Script {
     pub is_full: bool,
     /// Runs at the start of every batch.
     pub on_batch: Option<Box<dyn FnMut() + Send>>,
+    /// Whether it records beside.
+    pub is_pipelined: bool,
+    /// Whether what it records beside stays under way, unless it is waited for.
+    pub is_slow: bool,
+    gathered: Vec<Verdict>,
+    recording: Option<Vec<Verdict>>,
+    /// Batches that were waited for.
+    pub waits: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +117,19 @@ impl ScriptedAdm {
             concluded: Vec::new(),
             is_full: false,
             on_batch: None,
+            is_pipelined: false,
+            is_slow: false,
+            gathered: Vec::new(),
+            recording: None,
+            waits: 0,
         })))
+    }
+
+    /// One that records beside, and takes its time.
+    pub fn slow() -> Self {
+        let adm = Self::steady();
+        adm.script(|script| (script.is_pipelined, script.is_slow) = (true, true));
+        adm
     }
 
     /// One epoch without end.
@@ -248,6 +268,37 @@ impl AdmClient for ScriptedAdm {
     fn tick(&mut self, _: i64) {
         self.script(|script| script.ticks += 1);
     }
+
+    fn pipelined(&mut self) -> Option<&mut dyn Pipelined> {
+        self.script(|script| script.is_pipelined).then_some(self)
+    }
+}
+
+impl Pipelined for ScriptedAdm {
+    fn gather(&mut self, now_ms: i64, reports: &[DoaReport<'_>]) {
+        let mut verdicts = Vec::new();
+        self.authenticate(now_ms, reports, &mut verdicts);
+        self.script(|script| script.gathered.append(&mut verdicts));
+    }
+
+    fn record(&mut self) {
+        self.script(|script| {
+            assert!(script.recording.is_none(), "one at a time");
+            script.recording = Some(std::mem::take(&mut script.gathered));
+        });
+    }
+
+    fn recorded(&mut self, wait: bool) -> Option<Vec<Verdict>> {
+        self.script(|script| {
+            script.waits += u32::from(wait);
+            if script.is_slow && !wait {
+                return None;
+            }
+            script.recording.take()
+        })
+    }
+
+    fn wake_with(&mut self, _: Wake) {}
 }
 
 /// Devices of the script, all of suite 1 and tags of 8 octets.
@@ -437,6 +488,16 @@ impl Rig {
     /// What came out since the last look, flushing what is gathered.
     pub fn seen(&mut self) -> Vec<Seen> {
         self.aiotf.flush(self.now_ms);
+        self.came_out()
+    }
+
+    /// The same, without waiting for what is being recorded.
+    pub fn seen_meanwhile(&mut self) -> Vec<Seen> {
+        self.aiotf.proceed(self.now_ms);
+        self.came_out()
+    }
+
+    pub fn came_out(&mut self) -> Vec<Seen> {
         std::iter::from_fn(|| self.aiotf.poll_output())
             .map(|output| match output {
                 // Leaked: a test is short.
