@@ -83,7 +83,11 @@ pub trait Pipelined {
     /// Identifies and verifies reports. They join those that were gathered since [`Pipelined::record`] was called last.
     fn gather(&mut self, now_ms: i64, reports: &[DoaReport<'_>]);
 
-    /// Has what was gathered recorded, as one batch. To be called when the batch before it is recorded.
+    /// Whether nothing is being recorded any more; unless told to `wait`, false while something is.
+    fn is_recorded(&mut self, wait: bool) -> bool;
+
+    /// Has what was gathered recorded, as one batch. It waits for the batch before it, so [`Pipelined::is_recorded`] comes first; the
+    /// verdicts of that batch may be asked for after.
     fn record(&mut self);
 
     /// The verdicts of the oldest batch not asked for, in the order in which its reports were gathered: each acceptance is on disk.

@@ -215,11 +215,22 @@ impl Adm {
 
     /// Waits for the batch that is being recorded, if there is one, and answers its reports.
     fn land(&mut self) {
-        let Some(mut flight) = self.flight.take() else {
+        let landed = self.landed();
+        self.end_flight(landed);
+    }
+
+    /// The batch that was being recorded, with what the store says of it.
+    fn landed(&mut self) -> Option<(Flight, Option<Recording>)> {
+        let flight = self.flight.take()?;
+        self.store.get();
+        Some((flight, self.store.recorded()))
+    }
+
+    fn end_flight(&mut self, landed: Option<(Flight, Option<Recording>)>) {
+        let Some((mut flight, recording)) = landed else {
             return;
         };
-        self.store.get();
-        if let Some(recording) = self.store.recorded() {
+        if let Some(recording) = recording {
             self.answer_all(recording, &mut flight.verdicts);
         }
         self.ended.push_back(flight.verdicts);
@@ -278,8 +289,22 @@ impl Pipelined for Adm {
         self.gathered = batch;
     }
 
+    fn is_recorded(&mut self, wait: bool) -> bool {
+        if wait {
+            self.store.get();
+        }
+        self.store.is_here()
+    }
+
     fn record(&mut self) {
-        self.land();
+        let mut landed = self.landed();
+        // Answering takes its time, in which the next batch is recorded; unless that hangs on it, or it needs the store.
+        let is_plain = |(_, recording): &(_, Option<Recording>)| {
+            recording.as_ref().is_none_or(Recording::is_plain)
+        };
+        if !landed.as_ref().is_none_or(is_plain) {
+            self.end_flight(landed.take());
+        }
         let mut batch = std::mem::take(&mut self.gathered);
         // What was gathered while the batch before was recorded was verified before this.
         let changed = self.follow_up();
@@ -287,21 +312,26 @@ impl Pipelined for Adm {
             changed.contains(&matched.row)
         });
         self.events.flush(self.store.get(), batch.now_ms);
-        match self.recording(&mut batch) {
+        let recording = self.recording(&mut batch);
+        let reports = recording.as_ref().map(Recording::reports);
+        if let Some(recording) = recording {
+            self.store.record(recording);
+        }
+        self.end_flight(landed);
+        match reports {
             None => self.ended.push_back(batch.verdicts),
-            Some(recording) => {
+            Some(reports) => {
                 self.flight = Some(Flight {
                     by_device: batch.by_device,
-                    reports: recording.reports(),
+                    reports,
                     verdicts: batch.verdicts,
                 });
-                self.store.record(recording);
             }
         }
     }
 
     fn recorded(&mut self, wait: bool) -> Option<Vec<Verdict>> {
-        if self.ended.is_empty() && (wait || self.store.is_here()) {
+        if self.ended.is_empty() && self.is_recorded(wait) {
             self.land();
         }
         self.ended.pop_front()

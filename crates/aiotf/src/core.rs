@@ -259,21 +259,19 @@ impl<A: AdmClient> Aiotf<A> {
             let Some(adm) = self.adm.pipelined() else {
                 return;
             };
-            let verdicts = match &self.recording {
-                Some(_) => match adm.recorded(wait) {
-                    Some(verdicts) => verdicts,
-                    None => return,
-                },
-                None => Vec::new(),
-            };
+            if self.recording.is_some() && !adm.is_recorded(wait) {
+                return;
+            }
             // The next batch first: answering takes its time, in which it is recorded.
-            let recorded = self.recording.take().unwrap_or_default();
+            let recorded = self.recording.take();
             if !self.gathered.reports.is_empty() {
                 adm.record();
                 self.recording = Some(std::mem::take(&mut self.gathered));
             }
-            let verdicts = verdicts.into_iter();
-            self.answer(&recorded.reports, verdicts, recorded.now_ms);
+            if let Some(recorded) = recorded {
+                let verdicts = adm.recorded(false).unwrap_or_default().into_iter();
+                self.answer(&recorded.reports, verdicts, recorded.now_ms);
+            }
             if self.recording.is_none() {
                 return;
             }

@@ -70,6 +70,11 @@ impl Recording {
         Ok(())
     }
 
+    /// Whether it is on record, and no command goes with it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.stored.is_ok() && self.matched.iter().all(|matched| matched.p2.is_empty())
+    }
+
     /// Epoch and TAG1 of each report.
     pub(super) fn reports(&self) -> Vec<(u32, Tag)> {
         let reports = self.matched.iter();

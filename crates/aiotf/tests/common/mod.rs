@@ -1,7 +1,7 @@
 //! What the tests share: an ADM that does as it is told, and messages of a gNB.
 #![allow(dead_code, unreachable_pub)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use ambit_adm_api::*;
@@ -87,6 +87,7 @@ pub struct Script {
     pub is_slow: bool,
     gathered: Vec<Verdict>,
     recording: Option<Vec<Verdict>>,
+    recorded: VecDeque<Vec<Verdict>>,
     /// Batches that were waited for.
     pub waits: u32,
 }
@@ -121,6 +122,7 @@ impl ScriptedAdm {
             is_slow: false,
             gathered: Vec::new(),
             recording: None,
+            recorded: VecDeque::new(),
             waits: 0,
         })))
     }
@@ -281,6 +283,18 @@ impl Pipelined for ScriptedAdm {
         self.script(|script| script.gathered.append(&mut verdicts));
     }
 
+    fn is_recorded(&mut self, wait: bool) -> bool {
+        self.script(|script| {
+            script.waits += u32::from(wait);
+            if script.is_slow && !wait {
+                return false;
+            }
+            let recorded = script.recording.take();
+            script.recorded.extend(recorded);
+            true
+        })
+    }
+
     fn record(&mut self) {
         self.script(|script| {
             assert!(script.recording.is_none(), "one at a time");
@@ -289,13 +303,10 @@ impl Pipelined for ScriptedAdm {
     }
 
     fn recorded(&mut self, wait: bool) -> Option<Vec<Verdict>> {
-        self.script(|script| {
-            script.waits += u32::from(wait);
-            if script.is_slow && !wait {
-                return None;
-            }
-            script.recording.take()
-        })
+        if self.script(|script| script.recorded.is_empty()) {
+            self.is_recorded(wait);
+        }
+        self.script(|script| script.recorded.pop_front())
     }
 
     fn wake_with(&mut self, _: Wake) {}
