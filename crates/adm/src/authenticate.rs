@@ -8,6 +8,9 @@
 //! 6. answer with the ACCEPT that belongs to the record.
 //!
 //! What fails anywhere ends in silence and a count; nothing durable is written for it but rate-limited events.
+//!
+//! Step 5 may be left to a thread ([`Pipelined`]). Steps 1 to 4 of the next batch rest on what is known before it has ended: where
+//! that matters, they wait for it (`Adm::join`) or are undone (`Adm::refuse`).
 mod identify;
 mod record;
 
@@ -21,6 +24,7 @@ use ambit_search::Opened;
 pub(crate) use record::Recording;
 
 use crate::Adm;
+use crate::follow::Changes;
 use crate::registry::Index;
 
 /// A report that exactly one device verifies.
@@ -138,6 +142,9 @@ impl Adm {
             .map(|_| Verdict::Silence(Outcome::StoreFailed));
         batch.verdicts.extend(unknown);
         batch.now_ms = now_ms;
+        if self.beacons.is_doubted() {
+            self.refuse(batch, Outcome::StoreFailed, |_| true);
+        }
         let Some(beacons) = self.beacons_for(now_ms) else {
             for _ in reports {
                 self.tally.count(Outcome::StoreFailed, None);
@@ -152,6 +159,10 @@ impl Adm {
         let searched = self.search(now_ms, reports);
         let found = searched.into_iter().zip(ahead);
         for ((at, report), found) in (first..).zip(reports).zip(found) {
+            if self.flight.is_some() && self.is_beyond_its_counters(report) {
+                // The record that moves them may be on its way.
+                self.land();
+            }
             match self.identify(now_ms, current_epoch, report, found) {
                 Err(refused) => {
                     self.note(now_ms, &Source::of(report), &refused);
@@ -215,8 +226,14 @@ impl Adm {
 
     /// Waits for the batch that is being recorded, if there is one, and answers its reports.
     fn land(&mut self) {
-        let landed = self.landed();
-        self.end_flight(landed);
+        let Some((flight, recording)) = self.landed() else {
+            return;
+        };
+        let now_ms = recording.as_ref().map(Recording::now_ms);
+        self.end_flight(Some((flight, recording)));
+        if let Some(now_ms) = now_ms {
+            self.events.flush(self.store.get(), now_ms);
+        }
     }
 
     /// The batch that was being recorded, with what the store says of it.
@@ -247,6 +264,15 @@ impl Adm {
         self.gathered = batch;
     }
 
+    /// Refuses what was gathered, when it is known that its RAND_n does not count any more.
+    pub(crate) fn refuse_doubted(&mut self) {
+        if self.beacons.is_doubted() {
+            let mut batch = std::mem::take(&mut self.gathered);
+            self.refuse(&mut batch, Outcome::StoreFailed, |_| true);
+            self.gathered = batch;
+        }
+    }
+
     /// Takes reports out of the batch that are verified and must not be recorded after all.
     fn refuse(
         &mut self,
@@ -269,8 +295,11 @@ impl Adm {
                 form: Some(matched.form),
                 device_id: None,
             };
+            self.note(batch.now_ms, &matched.source, &refused);
+            for _ in &matched.copies {
+                self.tally.count(outcome, refused.form);
+            }
             for at in [matched.at].into_iter().chain(matched.copies) {
-                self.note(batch.now_ms, &matched.source, &refused);
                 if let Some(slot) = batch.verdicts.get_mut(at) {
                     *slot = Verdict::Silence(refused.outcome);
                 }
@@ -298,16 +327,17 @@ impl Pipelined for Adm {
 
     fn record(&mut self) {
         let mut landed = self.landed();
-        // Answering takes its time, in which the next batch is recorded; unless that hangs on it, or it needs the store.
+        // Answering takes its time, in which the next batch is recorded; unless one hangs on the other, or it needs the store.
         let is_plain = |(_, recording): &(_, Option<Recording>)| {
             recording.as_ref().is_none_or(Recording::is_plain)
         };
-        if !landed.as_ref().is_none_or(is_plain) {
+        let changes = self.changes();
+        if !changes.as_ref().is_ok_and(Changes::is_empty) || !landed.as_ref().is_none_or(is_plain) {
             self.end_flight(landed.take());
         }
         let mut batch = std::mem::take(&mut self.gathered);
         // What was gathered while the batch before was recorded was verified before this.
-        let changed = self.follow_up();
+        let changed = self.take_up_changes(changes);
         self.refuse(&mut batch, Outcome::DeviceChanged, |matched| {
             changed.contains(&matched.row)
         });

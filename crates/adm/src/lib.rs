@@ -281,6 +281,7 @@ impl Adm {
 
     /// The store, for reading what is on record.
     pub fn store(&mut self) -> &mut dyn Store {
+        self.rest();
         self.store.get()
     }
 
@@ -390,6 +391,7 @@ impl Adm {
 
     /// The chain's beacons for `now_ms`, with the T-ID tables that belong to them.
     fn roll(&mut self, now_ms: i64) -> Result<Beacons, AdmError> {
+        self.refuse_doubted();
         let beacons = self
             .beacons
             .at(

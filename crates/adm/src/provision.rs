@@ -207,6 +207,7 @@ impl Adm {
         device_id: &[u8],
         disabled: bool,
     ) -> Result<bool, ProvisionError> {
+        self.rest();
         let row = self.device_row(device_id)?;
         let is_change = row.disabled != disabled;
         if is_change {
@@ -224,6 +225,7 @@ impl Adm {
     /// # Errors
     /// [`ProvisionError::UnknownDevice`], or the store failed.
     pub fn rotate_key(&mut self, device_id: &[u8], now_ms: i64) -> Result<RootKey, ProvisionError> {
+        self.rest();
         let row = self.device_row(device_id)?;
         if let CredentialRow::Uicc { .. } = row.credential {
             return Err(ProvisionError::Policy {
@@ -256,6 +258,7 @@ impl Adm {
 
     /// Writes out what rate limiting still holds back, and signs the evidence. For a clean end.
     pub fn close(&mut self, now_ms: i64) {
+        self.rest();
         self.events.release_all(now_ms);
         self.events.flush(self.store.get(), now_ms);
         // What cannot be signed now is signed at the next start.

@@ -2,7 +2,7 @@
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use ambit_adm_api::Wake;
@@ -82,10 +82,17 @@ impl Recorder {
     pub(crate) fn is_here(&mut self) -> bool {
         if self.store.is_none()
             && let Some(thread) = &self.thread
-            && let Ok((store, recording)) = thread.done.try_recv()
         {
-            self.store = Some(store);
-            self.recorded = Some(recording);
+            match thread.done.try_recv() {
+                Ok((store, recording)) => {
+                    self.store = Some(store);
+                    self.recorded = Some(recording);
+                }
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => {
+                    self.get();
+                }
+            }
         }
         self.store.is_some()
     }

@@ -278,10 +278,13 @@ impl Registry {
         (0..).map_while(|index| Some((index, self.get(index)?)))
     }
 
-    pub(crate) fn set_disabled(&mut self, index: Index, disabled: bool) {
+    /// Returns whether that changed anything.
+    pub(crate) fn set_disabled(&mut self, index: Index, disabled: bool) -> bool {
+        let was = self.get(index).is_some_and(|device| device.disabled);
         if let Some(packed) = self.packed.get_mut(index) {
             packed.set_disabled(disabled);
         }
+        was != disabled
     }
 
     pub(crate) fn set_counter_last(&mut self, index: Index, counter: u32) {

@@ -68,6 +68,34 @@ fn a_tick_follows_the_store() {
     assert_eq!(b.adm.store_fault(), None);
 }
 
+/// A change that cannot be taken up puts its device out of service, and no other: those behind it are not waited for.
+#[test]
+fn what_cannot_be_taken_up_stands_in_the_way_of_no_other() {
+    let [mut a, mut b] = pair("cannot be taken up");
+    let mut devices =
+        ["broken", "disabled", "other"].map(|name| Device::new(name, DeviceForm::Beacon));
+    a.import(&devices.iter().collect::<Vec<_>>());
+    let rand_n = b.rand_n();
+    for device in &mut devices {
+        let report = device.send(rand_n, Cause::Event, 0).nas;
+        assert_eq!(b.hear(&report), Outcome::AcceptedNew);
+    }
+    let broken = a.adm.device_row(&devices[0].id).unwrap().id;
+    a.store.device_set_key(broken, b"no key of ours").unwrap();
+    a.adm.set_disabled(&devices[1].id, true, START_MS).unwrap();
+    for (device, expected) in devices.iter_mut().zip([
+        Outcome::DeviceDisabled,
+        Outcome::DeviceDisabled,
+        Outcome::AcceptedNew,
+    ]) {
+        let report = device.send(rand_n, Cause::Event, 1).nas;
+        assert_eq!(b.hear(&report), expected, "{}", device.id.escape_ascii());
+    }
+    devices[0].key = *a.adm.rotate_key(&devices[0].id, START_MS).unwrap().expose();
+    let report = devices[0].send(rand_n, Cause::Event, 2).nas;
+    assert_eq!(b.hear(&report), Outcome::AcceptedNew);
+}
+
 /// The change falls between the verification and the record: the insert decides.
 #[test]
 fn a_device_that_changes_under_a_batch_is_not_accepted() {

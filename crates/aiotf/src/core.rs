@@ -2,7 +2,7 @@
 //!
 //! Input: [`Aiotf::handle_connected`] or [`Aiotf::handle_gnb`], [`Aiotf::handle_pdu`], [`Aiotf::handle_disconnected`],
 //! [`Aiotf::handle_timeout`].
-//! Reports and answers gather until [`Aiotf::flush`] takes them to the ADM as one batch. Commands: [`Aiotf::request`],
+//! Reports and answers gather until [`Aiotf::flush`] takes them to the ADM as one batch, or [`Aiotf::proceed`] without waiting for the disk. Commands: [`Aiotf::request`],
 //! [`Aiotf::cancel`], [`Aiotf::watch`]. Output: [`Aiotf::poll_notification`], [`Aiotf::poll_accepted`] and [`Aiotf::poll_output`] until it is
 //! empty, and [`Aiotf::poll_timeout`] for when to call [`Aiotf::handle_timeout`] next.
 
@@ -81,7 +81,7 @@ pub struct Aiotf<A> {
     counts: BTreeMap<&'static str, u64>,
 }
 
-/// Reports that go on record together, and the time on their records.
+/// Reports that go on record together, and when the latest of them were gathered.
 #[derive(Default)]
 struct Gathered {
     reports: Vec<Pending>,

@@ -2,8 +2,9 @@
 //!
 //! One engine thread owns the function; each connection has a thread that reads and one that writes. Everything between
 //! them is bounded: when the engine is behind, readers stop reading and TCP holds the gNB back; a gNB that does not take
-//! its answers is cut off. The engine takes what has arrived since the last batch to the ADM together, so that under load
-//! many reports share one durable write and when idle none waits.
+//! its answers is cut off. The engine takes what has arrived to the ADM, which records it on a thread of its own
+//! ([`Aiotf::proceed`]); what comes meanwhile is the next batch, so that under load many reports share one durable write and when
+//! idle none waits.
 
 mod attached;
 

@@ -5,6 +5,7 @@ mod common;
 
 use ambit_adm_api::{KeptCommand, Outcome};
 use ambit_ngap::ToGnb;
+use ambit_protocol::wire::{MessageType, header};
 use common::*;
 
 fn slow() -> (Rig, u16) {
@@ -145,4 +146,15 @@ fn a_watcher_hears_of_a_report_when_it_is_on_record() {
     assert_eq!(accepted(rig.seen_meanwhile()), [1]);
     let report = rig.aiotf.poll_accepted().unwrap();
     assert_eq!(report.time_ms, heard_ms, "that of its record");
+}
+
+/// Who watches sees reports and registrations in the order of their records.
+#[test]
+fn a_registration_finds_the_reports_before_it_answered() {
+    let (mut rig, correlation) = slow();
+    hear(&mut rig, correlation, 1);
+    assert!(rig.seen_meanwhile().is_empty());
+    let request = [&[header(MessageType::RegistrationRequest, 0)][..], &nas(2)].concat();
+    rig.pdu(1, &report(correlation, gnb(1), 1, Some(2), &request));
+    assert_eq!(accepted(rig.came_out()), [1]);
 }

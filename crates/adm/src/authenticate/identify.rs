@@ -244,6 +244,17 @@ impl Adm {
         Ok(matched)
     }
 
+    /// Whether a report has the T-ID of no counter that is waited for.
+    pub(super) fn is_beyond_its_counters(&self, report: &DoaReport<'_>) -> bool {
+        let view = ReportView::parse(report.nas);
+        view.is_ok_and(|view| match view.id() {
+            ReportId::Counter { t_id } | ReportId::Blind { t_id } => {
+                self.counters.candidates(*t_id).next().is_none()
+            }
+            _ => false,
+        })
+    }
+
     /// Step 2. A locked T-ID is refused whatever the tag; unless it was locked in this very batch, before anything is computed.
     fn candidates(
         &self,

@@ -70,9 +70,18 @@ impl Recording {
         Ok(())
     }
 
-    /// Whether it is on record, and no command goes with it.
+    pub(super) const fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    /// Whether all of it is on record, nothing is to be said of it, and no command goes with it.
     pub(super) fn is_plain(&self) -> bool {
-        self.stored.is_ok() && self.matched.iter().all(|matched| matched.p2.is_empty())
+        let is_plain = |(matched, insert): (&Matched, &Insert)| match insert {
+            Insert::New { .. } => matched.p2.is_empty(),
+            Insert::Duplicate { accept } => accept.is_empty(),
+            _ => false,
+        };
+        self.stored.is_ok() && self.matched.iter().zip(&self.outcomes).all(is_plain)
     }
 
     /// Epoch and TAG1 of each report.

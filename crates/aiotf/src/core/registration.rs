@@ -11,6 +11,8 @@ use crate::service::DevicePlace;
 impl<A: AdmClient> Aiotf<A> {
     /// A REGISTRATION REQUEST came in an INVENTORY REPORT.
     pub(super) fn register(&mut self, peer: Peer, place: Place, nas: &[u8], now_ms: i64) {
+        // In the order of the records.
+        self.settle();
         self.adm.tell_items(self.accepted.is_wanted);
         let step = self.adm.register(now_ms, &report(&place, nas));
         self.take_step(peer, place, step, now_ms);
@@ -29,6 +31,7 @@ impl<A: AdmClient> Aiotf<A> {
             return self.count("n2_unexpected_command_response");
         };
         let report = report(&exchange.place, nas);
+        self.settle();
         self.adm.tell_items(self.accepted.is_wanted);
         let step = self.adm.respond(now_ms, &exchange.challenge, &report);
         self.take_step(peer, exchange.place, step, now_ms);
