@@ -92,7 +92,7 @@ struct Gathered {
 const TICK_MS: i64 = 1000;
 
 /// Reports that gather while others are recorded. Beyond, [`Aiotf::proceed`] waits.
-const GATHERED_MAX: usize = 512;
+const GATHERED_MAX: usize = 256;
 
 /// How long after a failure of the ADM beacons are asked for again.
 const ADM_RETRY_MS: i64 = 1000;

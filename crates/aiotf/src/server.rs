@@ -43,7 +43,7 @@ const STOP_WAIT: Duration = Duration::from_secs(3);
 const INPUTS_PER_TURN_MAX: usize = 256;
 
 /// Reports after which it takes in no more reads: their ACCEPTs go out together, so each waits for all of them.
-const REPORTS_PER_TURN: usize = 512;
+const REPORTS_PER_TURN: usize = 256;
 
 /// How long a new connection may take to send its first PDU.
 const FIRST_PDU_WAIT: Duration = Duration::from_secs(10);
