@@ -39,6 +39,17 @@ fn outcomes(verdicts: Vec<Verdict>) -> Vec<Outcome> {
     verdicts.iter().map(Verdict::outcome).collect()
 }
 
+/// Two devices, and a report of each under the current RAND_n.
+fn two(config: AdmConfig) -> (Net, RandN, [Vec<u8>; 2]) {
+    let mut devices = ["a", "b"].map(|name| Device::new(name, DeviceForm::Beacon));
+    let mut net = Net::with(config, &[&devices[0], &devices[1]]);
+    let rand_n = net.rand_n();
+    let reports = devices
+        .each_mut()
+        .map(|device| device.send(rand_n, Cause::Event, 0).nas);
+    (net, rand_n, reports)
+}
+
 /// Waits for the verdicts of the next batch.
 fn recorded(net: &mut Net) -> Vec<Outcome> {
     outcomes(net.adm.recorded(true).unwrap())
@@ -249,8 +260,7 @@ fn another_call_between_finds_everything_on_record() {
     let mut devices = ["a", "b"].map(|name| Device::new(name, DeviceForm::Beacon));
     let mut net = Net::with(config(), &[&devices[0], &devices[1]]);
     let rand_n = net.rand_n();
-    let [a, b] = [0, 1].map(|n: usize| devices[n].send(rand_n, Cause::Event, 0).nas);
-    let again = devices[1].send(rand_n, Cause::Event, 0).nas;
+    let [a, b, again] = [0, 1, 1].map(|n: usize| devices[n].send(rand_n, Cause::Event, 0).nas);
     gather(&mut net, rand_n, &[&a]);
     net.adm.record();
     gather(&mut net, rand_n, &[&b]);
@@ -271,10 +281,7 @@ fn another_call_between_finds_everything_on_record() {
 
 #[test]
 fn what_cannot_be_recorded_is_refused_and_the_next_batch_goes_on() {
-    let mut devices = ["a", "b"].map(|name| Device::new(name, DeviceForm::Beacon));
-    let mut net = Net::with(config(), &[&devices[0], &devices[1]]);
-    let rand_n = net.rand_n();
-    let [a, b] = [0, 1].map(|n: usize| devices[n].send(rand_n, Cause::Event, 0).nas);
+    let (mut net, rand_n, [a, b]) = two(config());
     net.store.fail(Failing {
         accept: true,
         ..Failing::default()
@@ -295,10 +302,7 @@ fn what_cannot_be_recorded_is_refused_and_the_next_batch_goes_on() {
 /// A store that lost records puts its epochs out of force, also for what was verified before it was known.
 #[test]
 fn what_was_verified_before_the_store_went_back_does_not_count() {
-    let mut devices = ["a", "b"].map(|name| Device::new(name, DeviceForm::Beacon));
-    let mut net = Net::with(config(), &[&devices[0], &devices[1]]);
-    let rand_n = net.rand_n();
-    let [a, b] = [0, 1].map(|n: usize| devices[n].send(rand_n, Cause::Event, 0).nas);
+    let (mut net, rand_n, [a, b]) = two(config());
     net.store.go_back();
     gather(&mut net, rand_n, &[&a]);
     net.adm.record();
@@ -317,10 +321,7 @@ fn what_was_verified_before_the_store_went_back_does_not_count() {
 #[test]
 fn what_was_verified_before_the_store_went_back_does_not_count_in_the_next_epoch_either() {
     for is_beacon_asked in [true, false] {
-        let mut devices = ["a", "b"].map(|name| Device::new(name, DeviceForm::Beacon));
-        let mut net = Net::with(config(), &[&devices[0], &devices[1]]);
-        let rand_n = net.rand_n();
-        let [a, b] = [0, 1].map(|n: usize| devices[n].send(rand_n, Cause::Event, 0).nas);
+        let (mut net, rand_n, [a, b]) = two(config());
         net.store.go_back();
         gather(&mut net, rand_n, &[&a]);
         net.adm.record();
@@ -422,14 +423,11 @@ fn an_epoch_ends_in_time_under_way() {
 /// Where there is no grace, an epoch is over at its end.
 #[test]
 fn an_epoch_without_grace_ends_in_time_under_way() {
-    let mut devices = ["a", "b"].map(|name| Device::new(name, DeviceForm::Beacon));
     let no_grace = AdmConfig {
         grace_s: 0,
         ..config()
     };
-    let mut net = Net::with(no_grace, &[&devices[0], &devices[1]]);
-    let old = net.rand_n();
-    let [a, b] = [0, 1].map(|n: usize| devices[n].send(old, Cause::Event, 0).nas);
+    let (mut net, old, [a, b]) = two(no_grace);
     net.now_ms = START_MS + EPOCH_MS - 1;
     gather(&mut net, old, &[&a]);
     net.adm.record();

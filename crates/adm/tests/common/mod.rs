@@ -136,16 +136,7 @@ impl Net {
 
     /// Reports under one RAND_n, as one batch.
     pub fn hear_batch(&mut self, rand_n: RandN, place: Place, reports: &[&[u8]]) -> Vec<Verdict> {
-        let reports: Vec<DoaReport<'_>> = reports
-            .iter()
-            .map(|nas| DoaReport {
-                nas,
-                rand_n,
-                area_id: place.area_id,
-                gnb_id: place.gnb_id,
-                reader_index: place.reader_index,
-            })
-            .collect();
+        let reports = heard(rand_n, place, reports);
         let mut verdicts = Vec::new();
         self.adm.authenticate(self.now_ms, &reports, &mut verdicts);
         assert_eq!(verdicts.len(), reports.len());
@@ -197,6 +188,18 @@ impl Net {
         self.store.records_for_each(&filter, &mut take).unwrap();
         records
     }
+}
+
+/// Reports as they come through a reader.
+pub fn heard<'a>(rand_n: RandN, place: Place, reports: &[&'a [u8]]) -> Vec<DoaReport<'a>> {
+    let reports = reports.iter().map(|nas| DoaReport {
+        nas,
+        rand_n,
+        area_id: place.area_id,
+        gnb_id: place.gnb_id,
+        reader_index: place.reader_index,
+    });
+    reports.collect()
 }
 
 pub fn open(store: &TestStore, config: AdmConfig, now_ms: i64) -> Result<Adm, OpenError> {
